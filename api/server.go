@@ -1,0 +1,162 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/buoy-lb/buoy/fsm"
+)
+
+// What a request may cost before anything is known about its sender.
+const (
+	readHeaderTimeout = 2 * time.Second
+	readBodyTimeout   = 3 * time.Second
+	idleTimeout       = 90 * time.Second // longer than a client keeps its connection
+	maxHeader         = 8 << 10
+	maxJoin           = 8 << 10
+	maxReport         = 64 << 10
+	maxSmall          = 1 << 10 // a name or an address
+	maxProblem        = 16 << 10
+	maxAnswer         = 4 << 20
+)
+
+// How long a handler works on a request. A client gives up a little later, so that
+// the error it shows is the one that names the cause.
+const (
+	reportTimeout    = 2 * time.Second
+	selfTestTimeout  = 2 * time.Second
+	admitTimeout     = 45 * time.Second
+	transferTimeout  = 15 * time.Second
+	initTimeout      = 15 * time.Second
+	localJoinTimeout = 2 * time.Minute
+)
+
+// Viewer shows the cluster. Its methods are called concurrently and return soon.
+type Viewer interface {
+	// Status is the cluster's view: the leader's if it answers, else the node's own.
+	Status(ctx context.Context) Status
+	// View is this node's own view. It asks nobody.
+	View() Status
+	// Alive says that the daemon's loop turned over lately.
+	Alive() bool
+}
+
+// Mover carries out an operator's planned switch.
+type Mover interface {
+	// Transfer moves leadership to the member named target, or to the best other one
+	// if target is empty, and returns the new leader's name once it leads.
+	Transfer(ctx context.Context, target string) (to string, err error)
+}
+
+// Admin changes this node's place in the cluster at an operator's request.
+type Admin interface {
+	Mover
+	// Init makes this node the first member of a new cluster.
+	Init(ctx context.Context) error
+	// Join makes it a voting member of the cluster to which address belongs and tells
+	// progress on the way, one line a call.
+	Join(ctx context.Context, address string, progress func(string)) error
+}
+
+// Peer answers the other members. No method asks a third node.
+type Peer interface {
+	Mover
+	Contact() fsm.Contact
+	// Receive takes a member's health report into the log; only the leader can.
+	Receive(ctx context.Context, r fsm.Report) error
+	// SelfTest asks the provider whether this node could claim.
+	SelfTest(ctx context.Context) error
+	// Admit takes a joining node into the cluster; only the leader can.
+	Admit(ctx context.Context, c fsm.Contact) error
+}
+
+// Caller tells who sent the request with this context, from the verified certificate,
+// and whether that is a member of the cluster.
+type Caller func(ctx context.Context) (id string, member bool)
+
+// NewServer returns a server with the limits that suit a port which strangers reach.
+// The caller owns it and must close it. A nil logger is silent.
+func NewServer(h http.Handler, logger hclog.Logger) *http.Server {
+	errorLog := log.New(io.Discard, "", 0)
+	if logger != nil {
+		errorLog = logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})
+	}
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          errorLog,
+	}
+}
+
+// transferRequest and transferAnswer are the bodies of POST /transfer.
+type (
+	transferRequest struct {
+		Target string `json:"target"`
+	}
+	transferAnswer struct {
+		To string `json:"to"`
+	}
+)
+
+// transfer serves POST /transfer for m.
+func transfer(m Mover) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var req transferRequest
+		if err := readJSON(w, r, maxSmall, &req); err != nil {
+			writeError(w, err)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), transferTimeout)
+		defer cancel()
+		to, err := m.Transfer(ctx, req.Target)
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		writeJSON(w, http.StatusOK, transferAnswer{To: to})
+	}
+}
+
+// readJSON decodes the body, at most limit bytes of it, sent within readBodyTimeout.
+// The deadline is lifted afterwards, because the connection's reader stays to notice
+// that the client has gone.
+func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(readBodyTimeout)) // not settable in a test recorder
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	_ = rc.SetReadDeadline(time.Time{})
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return &badRequest{http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is larger than %d bytes", limit)}
+	case err != nil:
+		return &badRequest{http.StatusBadRequest, "read the request: " + err.Error()}
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return &badRequest{http.StatusBadRequest, "the request is not the JSON expected: " + err.Error()}
+	}
+	return nil
+}
+
+// writeJSON answers with v. A client that has gone is no concern of the server's.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}
