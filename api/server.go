@@ -128,13 +128,12 @@ func transfer(m Mover) http.HandlerFunc {
 }
 
 // readJSON decodes the body, at most limit bytes of it, sent within readBodyTimeout.
-// The deadline is lifted afterwards, because the connection's reader stays to notice
-// that the client has gone.
+// The deadline is lifted once the body is here, because the connection's reader stays
+// to notice that the client has gone; after a failure it stays, for net/http reads on.
 func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(readBodyTimeout)) // not settable in a test recorder
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	_ = rc.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -142,6 +141,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error 
 	case err != nil:
 		return &badRequest{http.StatusBadRequest, "read the request: " + err.Error()}
 	}
+	_ = rc.SetReadDeadline(time.Time{})
 	if err := json.Unmarshal(body, v); err != nil {
 		return &badRequest{http.StatusBadRequest, "the request is not the JSON expected: " + err.Error()}
 	}
