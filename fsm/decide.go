@@ -1,0 +1,367 @@
+package fsm
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// maxNext bounds Decision.Next: a leader looks around at least this often.
+const maxNext = time.Hour
+
+// Decide says what a node should do now. It is pure and total: the same View gives the
+// same Decision whatever the order of its slices, and a View that contradicts itself
+// gives Wait.
+//
+// The ranking is that of VRRP (RFC 9568 section 6) and keepalived (v2.4.3), except:
+//
+//   - preempt: false protects a healthy leader only. A degraded one, with a failing
+//     weighted check, is replaced by any higher rank. In keepalived it never is
+//     (vrrp.c:2228), its users' commonest trap (keepalived issue 2599).
+//   - preempt_delay counts while the rival is eligible and the leader healthy; it never
+//     delays the replacement of a degraded or ineligible leader (keepalived issue 80).
+//   - Equal priority never moves the address. VRRP's Master yields to an equal of higher
+//     address (section 6.4.3); here the address ranks challengers, not the holder.
+//   - The owner, 255, is subject to no preempt setting, but respects an operator's
+//     transfer, which VRRP does not know.
+//   - Nobody eligible: the address stays where it is, where keepalived drops it.
+func Decide(p Policy, v View, now time.Time) Decision {
+	if !v.Leader {
+		return Decision{Kind: Wait, Reason: following(v)}
+	}
+	r, contradiction := newRound(p, v, now)
+	if contradiction != "" {
+		return r.confused(contradiction)
+	}
+	questions := []func() (Decision, bool){
+		r.inFlight,
+		r.requested,
+		r.unfit,
+		r.settling,
+		r.outranked,
+		r.ownFault,
+		r.due,
+	}
+	for _, ask := range questions {
+		if d, ok := ask(); ok {
+			return d
+		}
+	}
+	return r.hold()
+}
+
+func following(v View) Reason {
+	if v.LeaderName == "" {
+		return Reason{Code: ReasonNoLeader}
+	}
+	return Reason{Code: ReasonFollowing, Member: v.LeaderName}
+}
+
+// round is one leader's View, sorted out for the questions.
+type round struct {
+	p   Policy
+	v   View
+	now time.Time
+
+	self   Candidate
+	fit    bool   // the leader itself is eligible
+	unfits Reason // and if not, why
+	others []Candidate
+	// targets are the eligible others out of back-off, barred those in it; both best
+	// first.
+	targets, barred []Candidate
+	ips             []IPView // first due first
+}
+
+// newRound sorts out v, or says what in it makes no sense.
+func newRound(p Policy, v View, now time.Time) (r *round, contradiction string) {
+	r = &round{p: p, v: v, now: now}
+	seen := make(map[string]bool, len(v.Candidates))
+	for _, c := range v.Candidates {
+		if seen[c.Member.ID] {
+			return r, "two members with the ID " + c.Member.ID
+		}
+		seen[c.Member.ID] = true
+		if c.Member.ID == v.Self {
+			r.self = c
+			continue
+		}
+		r.others = append(r.others, c)
+	}
+	if !seen[v.Self] {
+		return r, "the leader " + v.Self + " is not among the members"
+	}
+	slices.SortFunc(r.others, bestFirst)
+	r.fit, r.unfits = Eligible(r.self)
+	for _, c := range r.others {
+		switch ok, _ := Eligible(c); {
+		case !ok:
+		case c.BackoffUntil.After(now):
+			r.barred = append(r.barred, c)
+		default:
+			r.targets = append(r.targets, c)
+		}
+	}
+	r.ips = slices.SortedFunc(slices.Values(v.IPs), func(a, b IPView) int {
+		return cmp.Or(a.Due.Compare(b.Due), a.IP.Compare(b.IP))
+	})
+	return r, ""
+}
+
+func bestFirst(a, b Candidate) int {
+	switch {
+	case Outranks(a, b):
+		return -1
+	case Outranks(b, a):
+		return 1
+	}
+	return 0
+}
+
+func (r *round) confused(how string) Decision {
+	d := Decision{Kind: Wait, Reason: Reason{Code: ReasonConfused, Detail: how}}
+	if r.v.Busy == ActionNone {
+		d.Next = r.next()
+	}
+	return d
+}
+
+// inFlight: one action at a time. A claim is broken off when its node may no longer
+// make it or an operator's transfer would follow; a better rival lets it finish.
+func (r *round) inFlight() (Decision, bool) {
+	if r.v.Busy == ActionNone {
+		return Decision{}, false
+	}
+	if r.v.Busy == ActionClaim {
+		if !r.fit {
+			return Decision{Kind: Abort, Reason: r.unfits}, true
+		}
+		if d, ok := r.requested(); ok && d.Kind == Transfer {
+			return Decision{Kind: Abort, Reason: d.Reason}, true
+		}
+	}
+	return Decision{Kind: Wait, Reason: Reason{Code: ReasonBusy, Detail: string(r.v.Busy)}}, true
+}
+
+// requested answers an operator. A leader that must go anyway goes to the best node if
+// it cannot go where the operator asked: that is left to unfit.
+func (r *round) requested() (Decision, bool) {
+	if r.v.Request == nil {
+		return Decision{}, false
+	}
+	want := r.v.Request.Target
+	for _, c := range r.targets {
+		if want == "" || want == c.Member.ID {
+			return r.transfer(c, Reason{Code: ReasonRequested}), true
+		}
+	}
+	if !r.fit && len(r.targets) > 0 {
+		return Decision{}, false
+	}
+	return Decision{Kind: Refuse, Reason: r.refusal(want), Next: r.next()}, true
+}
+
+// refusal says why the member with the ID want is not handed the lead.
+func (r *round) refusal(want string) Reason {
+	switch want {
+	case "":
+		return Reason{Code: ReasonNoOther}
+	case r.v.Self:
+		return Reason{Code: ReasonAlreadyLeads, Member: r.self.label()}
+	}
+	for _, c := range r.others {
+		if c.Member.ID != want {
+			continue
+		}
+		if ok, why := Eligible(c); !ok {
+			return why
+		}
+		return Reason{Code: ReasonBarred, Member: c.label()}
+	}
+	return Reason{Code: ReasonUnknownMember, Detail: want}
+}
+
+// unfit: a leader that may not hold the address hands over to the best that may. With
+// nobody there it holds: an address that points at a sick node is worth more than none.
+func (r *round) unfit() (Decision, bool) {
+	if r.fit {
+		return Decision{}, false
+	}
+	why := Reason{Code: ReasonNobody, Cause: r.unfits.Code, Detail: r.unfits.String()}
+	if len(r.targets) > 0 {
+		why.Code = ReasonSelfIneligible
+		return r.transfer(r.targets[0], why), true
+	}
+	recheck := r.now.Add(r.recheck())
+	if len(r.barred) > 0 {
+		why.Code, why.Member = ReasonOnlyBarred, r.barred[0].label()
+	}
+	return Decision{Kind: Wait, Reason: why, Next: r.next(append(r.backoffs(), recheck)...)}, true
+}
+
+// settling: a new leader does not claim what a member of higher rank would take from it
+// a moment later, when its first checks have passed.
+func (r *round) settling() (Decision, bool) {
+	until := r.v.LeaderSince.Add(r.p.Settle)
+	if !until.After(r.now) {
+		return Decision{}, false
+	}
+	for _, c := range r.others {
+		if !pending(c) {
+			continue
+		}
+		c = r.promise(c)
+		if ok, _ := Eligible(c); !ok || c.BackoffUntil.After(r.now) || c.priority() <= r.self.priority() {
+			continue
+		}
+		if due, why := r.challenge(c); !due.IsZero() && !due.After(r.now) {
+			why.Code = ReasonSettling
+			return Decision{Kind: Wait, Reason: why, Next: r.next(until)}, true
+		}
+	}
+	return Decision{}, false
+}
+
+// pending says that c's first checks have not answered yet.
+func pending(c Candidate) bool {
+	return c.Report == nil || c.Report.Health == HealthUnknown
+}
+
+// promise is c as it will be if its first checks pass.
+func (r *round) promise(c Candidate) Candidate {
+	healthy := Report{Health: HealthOK, Priority: c.Member.Priority}
+	if c.Report != nil {
+		healthy.ClaimFault = c.Report.ClaimFault
+	}
+	c.Report, c.CaughtUp, c.EligibleSince = &healthy, true, r.now
+	return c
+}
+
+// outranked: the best rival whose time has come takes over.
+func (r *round) outranked() (Decision, bool) {
+	for _, c := range r.rivals() {
+		if due, why := r.challenge(c); !due.IsZero() && !due.After(r.now) {
+			return r.transfer(c, why), true
+		}
+	}
+	return Decision{}, false
+}
+
+// rivals are the targets of strictly higher priority than the leader, best first.
+func (r *round) rivals() []Candidate {
+	n := slices.IndexFunc(r.targets, func(c Candidate) bool { return c.priority() <= r.self.priority() })
+	if n < 0 {
+		return r.targets
+	}
+	return r.targets[:n]
+}
+
+// challenge says from when c, of higher priority, takes over from the eligible leader,
+// and why so; the zero time means not as things stand.
+func (r *round) challenge(c Candidate) (due time.Time, why Reason) {
+	why = Reason{Member: c.label(), Rank: c.priority(), Over: r.self.priority()}
+	degraded := r.self.Report.Health == HealthDegraded
+	switch {
+	case r.v.Preferred == r.v.Self && !degraded:
+		why.Code = ReasonPreferred
+		return time.Time{}, why
+	case c.Member.Priority == OwnerPriority:
+		why.Code = ReasonOwner
+		return r.now, why
+	case degraded:
+		why.Code = ReasonDegraded
+		return r.now, why
+	case !c.Member.Preempt:
+		why.Code = ReasonNoPreempt
+		return time.Time{}, why
+	}
+	since := c.EligibleSince
+	if since.IsZero() {
+		since = r.now
+	}
+	why.Code = ReasonOutranked
+	if due = since.Add(c.Member.PreemptDelay); due.After(r.now) {
+		why.Code, why.Delay = ReasonDelayed, c.Member.PreemptDelay
+	}
+	return due, why
+}
+
+// ownFault: where this node fails by its own fault, any eligible one may do better.
+func (r *round) ownFault() (Decision, bool) {
+	if len(r.targets) == 0 {
+		return Decision{}, false
+	}
+	for _, ip := range r.ips {
+		if ip.OwnFaults > 0 && ip.OwnFaults >= r.p.OwnFaults {
+			return r.transfer(r.targets[0], Reason{Code: ReasonOwnFault, IP: ip.IP}), true
+		}
+	}
+	return Decision{}, false
+}
+
+// due: the first address that wants to be claimed or looked at.
+func (r *round) due() (Decision, bool) {
+	if len(r.ips) == 0 || r.ips[0].Due.After(r.now) {
+		return Decision{}, false
+	}
+	ip := r.ips[0].IP
+	return Decision{Kind: Claim, IP: ip, Reason: Reason{Code: ReasonDue, IP: ip}, Next: r.next()}, true
+}
+
+// hold: nothing to do until an address is due, a rival's time comes or a bar ends.
+func (r *round) hold() Decision {
+	why := Reason{Code: ReasonHolding}
+	if len(r.barred) > 0 && r.barred[0].priority() > r.self.priority() {
+		why = Reason{Code: ReasonBarred, Member: r.barred[0].label()}
+	}
+	times := r.backoffs()
+	for i, c := range r.rivals() {
+		due, reason := r.challenge(c)
+		if i == 0 {
+			why = reason
+		}
+		times = append(times, due)
+	}
+	for _, ip := range r.ips {
+		times = append(times, ip.Due)
+	}
+	return Decision{Kind: Wait, Reason: why, Next: r.next(times...)}
+}
+
+func (r *round) transfer(c Candidate, why Reason) Decision {
+	why.Member = c.label()
+	return Decision{Kind: Transfer, Target: c.Member.ID, Reason: why, Next: r.next()}
+}
+
+func (r *round) backoffs() []time.Time {
+	var at []time.Time
+	for _, c := range r.barred {
+		at = append(at, c.BackoffUntil)
+	}
+	return at
+}
+
+// next is the earliest of the times after now, at most maxNext away; without one, it is
+// time to look again after Recheck.
+func (r *round) next(times ...time.Time) time.Time {
+	var first time.Time
+	for _, t := range times {
+		if t.After(r.now) && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	if first.IsZero() {
+		return r.now.Add(r.recheck())
+	}
+	if last := r.now.Add(maxNext); first.After(last) {
+		return last
+	}
+	return first
+}
+
+func (r *round) recheck() time.Duration {
+	if r.p.Recheck <= 0 {
+		return DefaultPolicy.Recheck
+	}
+	return r.p.Recheck
+}
