@@ -1,0 +1,135 @@
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+const (
+	defaultVerify  = 30 * time.Second
+	shortestVerify = 5 * time.Second
+	longestVerify  = 10 * time.Minute
+)
+
+// provider reads the one provider that is given; which one it is shows in the result.
+func (s *section) provider(c *Config) Provider {
+	p, given := s.child("provider")
+	if !given || p == nil {
+		return Provider{}
+	}
+	var result Provider
+	count := 0
+	if do, given := p.child("digitalocean"); given {
+		count++
+		result.DigitalOcean = do.digitalOcean()
+		s.oneReservedIP(c.FloatingIPs)
+	}
+	if command, given := p.child("command"); given {
+		count++
+		result.Command = command.command(c.Node.ID)
+	}
+	for _, later := range []string{"layer2", "hetzner"} {
+		if _, given := p.entries[later]; given {
+			count++
+			p.get(later)
+			p.fail(p.at(later), "provider.%s: not supported by this release; allowed: digitalocean, command", later)
+		}
+	}
+	unknown := slices.ContainsFunc(p.order, func(key string) bool { return !slices.Contains(p.known, key) })
+	p.close()
+	switch {
+	case count > 1:
+		p.fail(p.start, "provider: found %s; allowed: exactly one", strings.Join(p.order, " and "))
+	case count == 0 && !unknown && c.Node.Role != RoleWitness:
+		p.fail(p.start, "provider: found nothing; required: one of digitalocean, command")
+	}
+	return result
+}
+
+func (s *section) digitalOcean() *DigitalOcean {
+	if s == nil {
+		return nil
+	}
+	defer s.close()
+	do := &DigitalOcean{
+		TokenFile:      s.credential("token_file", "do-token"),
+		DropletID:      s.dropletID(),
+		APIURL:         directory(s.url("api_url", "https://api.digitalocean.com/")),
+		MetadataURL:    directory(s.url("metadata_url", "http://169.254.169.254/")),
+		VerifyInterval: s.duration("verify_interval", defaultVerify, shortestVerify, longestVerify),
+	}
+	if plaintext(do.APIURL) {
+		s.warn(s.at("api_url"), "%s: plain http: the token crosses the network readable by all", s.name("api_url"))
+	}
+	return do
+}
+
+// dropletID is 0 for auto.
+func (s *section) dropletID() int {
+	n := s.get("droplet_id")
+	if n == nil {
+		return 0
+	}
+	if text, ok := textOf(n); ok && text == "auto" {
+		return 0
+	}
+	if id, ok := integerOf(n); ok && id > 0 {
+		return id
+	}
+	s.wrong("droplet_id", "auto, or the droplet's number")
+	return 0
+}
+
+// oneReservedIP holds what DigitalOcean can do: a droplet has at most one reserved IPv4
+// address (https://docs.digitalocean.com/products/networking/reserved-ips/details/limits/).
+func (s *section) oneReservedIP(ips []netip.Addr) {
+	list, _ := s.entries["floating_ips"].value.(*ast.SequenceNode)
+	if list == nil {
+		return
+	}
+	for _, ip := range ips {
+		if ip.Is6() {
+			s.fail(at(list), "floating_ips: %s: IPv6 with provider digitalocean is not supported by this release; allowed: one IPv4 address", ip)
+			return
+		}
+	}
+	if len(ips) > 1 {
+		s.fail(at(list), "floating_ips: found %d IPv4 addresses; allowed: one with provider digitalocean, since a droplet cannot hold two reserved IPs", len(ips))
+	}
+}
+
+func (s *section) command(id string) *Command {
+	if s == nil {
+		return nil
+	}
+	defer s.close()
+	c := &Command{
+		Claim:          s.argv("claim"),
+		Holder:         s.argv("holder"),
+		Instance:       s.text("instance", id, "this node's name for the cloud", func(v string) bool { return strings.TrimSpace(v) == v && v != "" }),
+		Timeout:        s.duration("timeout", 10*time.Second, 100*time.Millisecond, time.Minute),
+		VerifyInterval: s.duration("verify_interval", defaultVerify, shortestVerify, longestVerify),
+	}
+	s.missing("claim", `the command that moves the address, such as [/usr/local/bin/assign-ip, "{ip}", "{instance}"]`)
+	if c.Claim != nil && !slices.ContainsFunc(c.Claim, func(arg string) bool { return strings.Contains(arg, "{ip}") }) {
+		s.warn(s.at("claim"), "%s: no argument holds {ip}, so the command is not told which address to move", s.name("claim"))
+	}
+	return c
+}
+
+func directory(u string) string { return strings.TrimRight(u, "/") + "/" }
+
+// plaintext is true for an http URL that leaves this machine.
+func plaintext(raw string) bool {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "localhost" {
+		return false
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	return err != nil || !addr.Unmap().IsLoopback()
+}
