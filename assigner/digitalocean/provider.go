@@ -1,0 +1,210 @@
+package digitalocean
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/digitalocean/godo"
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/oauth2"
+	"golang.org/x/time/rate"
+
+	"github.com/buoy-lb/buoy/assigner"
+)
+
+const (
+	readTimeout  = 2 * time.Second
+	claimTimeout = 4 * time.Second
+	readsPerSec  = 2
+	readBurst    = 20
+)
+
+// Default addresses of the API and of the metadata service.
+const (
+	DefaultAPIURL      = "https://api.digitalocean.com/"
+	DefaultMetadataURL = "http://169.254.169.254/"
+)
+
+// Options configure a Provider. TokenFile, Node and Version are required.
+type Options struct {
+	TokenFile   string // read again whenever it changes
+	DropletID   int    // 0: ask the metadata service
+	APIURL      string // "" means DefaultAPIURL; a path prefix is kept
+	MetadataURL string // "" means DefaultMetadataURL
+	Node        string // for the User-Agent: "buoy/VERSION (node=lb1; epoch=12)"
+	Version     string
+	Logger      hclog.Logger // nil: silent
+}
+
+// Provider moves reserved IPs to this droplet. Safe for concurrent use.
+type Provider struct {
+	api      *godo.Client
+	base     *transport
+	metadata *metadata
+	reads    *rate.Limiter
+
+	mu     sync.Mutex
+	who    identity // Droplet 0: not known yet
+	proved bool     // the API has shown us our droplet
+}
+
+var (
+	_ assigner.Provider   = (*Provider)(nil)
+	_ assigner.SelfTester = (*Provider)(nil)
+)
+
+// New returns a Provider after reading the token once; it does not touch the network. A token that is missing, empty or readable by others gives
+// a [*TokenError].
+func New(o Options) (*Provider, error) {
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	api, err := baseURL("api_url", o.APIURL, DefaultAPIURL)
+	if err != nil {
+		return nil, err
+	}
+	meta, err := baseURL("metadata_url", o.MetadataURL, DefaultMetadataURL)
+	if err != nil {
+		return nil, err
+	}
+	token, err := openToken(o.TokenFile, o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	if ip, err := netip.ParseAddr(api.Hostname()); api.Scheme == "http" && (err != nil || !ip.IsLoopback()) {
+		o.Logger.Warn("api_url is not https: the token crosses the network in the clear", "api_url", api)
+	}
+	p := &Provider{
+		base:     newTransport(o.Version, o.Node),
+		metadata: newMetadata(meta),
+		reads:    rate.NewLimiter(readsPerSec, readBurst),
+		who:      identity{Droplet: o.DropletID},
+	}
+	// Not oauth2.NewClient: it would cache the token for ever (ReuseTokenSource), and a new file would never be seen.
+	client := &http.Client{
+		Transport:     &oauth2.Transport{Source: token, Base: p.base},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if p.api, err = godo.New(client, godo.SetBaseURL(api.String())); err != nil {
+		return nil, fmt.Errorf("set up the API client: %w", err)
+	}
+	return p, nil
+}
+
+// Close closes idle connections.
+func (p *Provider) Close() { p.base.CloseIdleConnections() }
+
+// Self returns the droplet ID, configured or from the metadata service; it is asked once only.
+func (p *Provider) Self(ctx context.Context) (string, error) {
+	who, err := p.identity(ctx)
+	if err != nil {
+		return "", err
+	}
+	return strconv.Itoa(who.Droplet), nil
+}
+
+func (p *Provider) identity(ctx context.Context) (identity, error) {
+	p.mu.Lock()
+	who := p.who
+	p.mu.Unlock()
+	if who.Droplet != 0 {
+		return who, nil
+	}
+	who, err := p.metadata.identity(ctx)
+	if err != nil {
+		return identity{}, &assigner.Error{Class: assigner.Own, Err: fmt.Errorf("droplet_id is auto, and %w: is this a droplet? "+
+			"Otherwise set provider.digitalocean.droplet_id", err)}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.who = who
+	return who, nil
+}
+
+// SelfTest proves that the token is good, that the address exists and is in this droplet's region, and that the token may see droplets: without
+// the scope droplet:read a held address could look like one that nobody holds, and no claim would ever be confirmed.
+func (p *Provider) SelfTest(ctx context.Context, ip netip.Addr) error {
+	who, err := p.identity(ctx)
+	if err != nil {
+		return err
+	}
+	address, err := p.address(ctx, ip)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	proved := p.proved
+	p.mu.Unlock()
+	if !proved || address.Droplet == nil || who.Region == "" {
+		if who.Region, err = p.seeDroplet(ctx, who.Droplet); err != nil {
+			return err
+		}
+	}
+	if r := address.Region; r != nil && r.Slug != "" && who.Region != "" && r.Slug != who.Region {
+		return &assigner.Error{Class: assigner.Own, Err: fmt.Errorf("the reserved IP %s is in region %s, droplet %d in %s: a reserved IP "+
+			"cannot leave its region", ip, r.Slug, who.Droplet, who.Region)}
+	}
+	return nil
+}
+
+// seeDroplet reads this node's droplet through the API and returns its region.
+func (p *Provider) seeDroplet(ctx context.Context, id int) (region string, err error) {
+	ctx, cancel, err := p.read(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer cancel()
+	droplet, _, err := p.api.Droplets.Get(ctx, id)
+	if err != nil {
+		return "", fault(fmt.Sprintf("droplet %d", id), err)
+	}
+	if droplet == nil || droplet.ID != id {
+		return "", nonsense("droplet %d was asked for, the answer is about another or none", id)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.proved = true
+	if droplet.Region != nil && p.who.Region == "" {
+		p.who.Region = droplet.Region.Slug
+	}
+	return p.who.Region, nil
+}
+
+// read waits for the limiter, then starts the clock of one read.
+func (p *Provider) read(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := p.reads.Wait(ctx); err != nil {
+		return nil, nil, fmt.Errorf("wait for our own limit of %d reads/s: %w", readsPerSec, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	return ctx, cancel, nil
+}
+
+// baseURL parses a URL of the configuration; godo drops the last element of a path prefix unless it ends in a slash.
+func baseURL(key, given, def string) (*url.URL, error) {
+	if given == "" {
+		given = def
+	}
+	u, err := url.Parse(given)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%s %q: want http(s)://HOST[:PORT]/[PREFIX/]", key, redact(given))
+	}
+	if !strings.HasSuffix(u.Path, "/") {
+		u.Path += "/"
+	}
+	return u, nil
+}
+
+// redact drops what may be a password in a URL.
+func redact(u string) string {
+	if _, host, ok := strings.Cut(u, "@"); ok {
+		return "…@" + host
+	}
+	return u
+}

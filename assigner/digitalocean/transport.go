@@ -1,0 +1,102 @@
+package digitalocean
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+
+	"github.com/buoy-lb/buoy/assigner"
+)
+
+const (
+	connectTimeout = 1500 * time.Millisecond // TCP and TLS each; under readTimeout, so that the cause is named
+	// idleTimeout keeps connections over the nodes' self-tests every 5 minutes, so that a new leader's POST finds one.
+	idleTimeout = 6 * time.Minute
+	maxBody     = 1 << 20 // bytes of an answer
+)
+
+// transport sends the requests of godo: each with its User-Agent, those that change something only with a permit. It tells a request that found
+// no connection from one that may have arrived, and it bounds answers.
+type transport struct {
+	*http.Transport
+	version, node string // for the User-Agent
+}
+
+func newTransport(version, node string) *transport {
+	dialer := &net.Dialer{
+		Timeout: connectTimeout,
+		// A dead peer is found in half a minute, before somebody wants to POST over the connection.
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
+	}
+	// HTTP/2 would carry several requests on one connection, and the permit belongs to the connection.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &transport{version: version, node: node, Transport: &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &guardedConn{Conn: c}, nil
+		},
+		Protocols:              &protocols,
+		TLSHandshakeTimeout:    connectTimeout,
+		MaxIdleConnsPerHost:    2,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: 64 << 10,
+	}}
+}
+
+// RoundTrip sends one request.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	p := permitOf(req.Context())
+	if p == nil && req.Method != http.MethodGet && req.Method != http.MethodHead {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, errUnarmed
+	}
+	var connected atomic.Bool
+	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		connected.Store(true)
+		arm(i.Conn, p)
+	}})
+	req = req.Clone(ctx)
+	req.Header.Set("User-Agent", fmt.Sprintf("buoy/%s (node=%s; epoch=%d)", t.version, t.node, assigner.Epoch(ctx)))
+
+	resp, err := t.Transport.RoundTrip(req)
+	if p != nil {
+		p.end(err == nil)
+	}
+	if err != nil && !connected.Load() {
+		return nil, &connectError{err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = &body{limit: io.LimitReader(resp.Body, maxBody), ReadCloser: resp.Body}
+	return resp, nil
+}
+
+// body bounds an answer and reads it to its end when closed: net/http keeps only connections whose last answer was read completely, and the
+// JSON decoder stops at the closing brace.
+type body struct {
+	io.ReadCloser
+	limit io.Reader
+}
+
+// Read reads at most maxBody bytes in all.
+func (b *body) Read(p []byte) (int, error) { return b.limit.Read(p) }
+
+// Close drains, then closes.
+func (b *body) Close() error {
+	_, drain := io.Copy(io.Discard, b.limit)
+	return errors.Join(drain, b.ReadCloser.Close())
+}
