@@ -69,7 +69,11 @@ func (m *Monitor) Changes() <-chan struct{} { return m.changes }
 func (m *Monitor) watch(ctx context.Context, i int) {
 	spec := m.specs[i]
 	if c, ok := spec.Checker.(io.Closer); ok {
-		defer c.Close()
+		defer func() {
+			if err := c.Close(); err != nil {
+				m.logger.Warn("check not closed", "check", spec.Name, "error", err)
+			}
+		}()
 	}
 	var events <-chan struct{}
 	if e, ok := spec.Checker.(eventful); ok {
