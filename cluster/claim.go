@@ -1,0 +1,155 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/buoy-lb/buoy/fsm"
+)
+
+// AddressState is where a floating IP stands in the eyes of the leader.
+type AddressState string
+
+// The states of a floating IP.
+const (
+	// AddressClaimed: the cloud has confirmed, in this term, that it is here.
+	AddressClaimed AddressState = "claimed"
+	// AddressClaiming: it is elsewhere, or was, and is being moved here.
+	AddressClaiming AddressState = "claiming"
+	// AddressLost: it was here in this term and was found elsewhere.
+	AddressLost AddressState = "lost"
+	// AddressUnverified: nobody has looked in this term, or looking fails.
+	AddressUnverified AddressState = "unverified"
+)
+
+// address is the leader's bookkeeping of one floating IP.
+type address struct {
+	state      AddressState
+	due        time.Time
+	verifiedAt time.Time
+	since      time.Time // of the present hold
+	instance   string    // who holds it, as the cloud last said
+	guards     int       // looks since the last move
+	failures   int
+	failingFor time.Time
+	ownFaults  int
+	lastError  string
+}
+
+// guards are the looks after a claim: a write of a former leader may still be on its
+// way (+5 s exceeds every request's deadline) or in the cloud's queue (+40 s).
+var guards = []time.Duration{2 * time.Second, 3 * time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second}
+
+// startClaim has the Claimer look whether ip is here, and move it if it is not.
+func (l *loop) startClaim(ip netip.Addr) {
+	record := l.fsm.State().Claims[ip]
+	a := l.tenure.ips[ip]
+	order := Ensure{IP: ip, Epoch: l.tenure.term}
+	if record.Holder != "" && record.Holder != l.cfg.Member.ID && a.state == AddressUnverified && a.failures == 0 {
+		order.Elsewhere = true
+	}
+	if a.state != AddressClaimed {
+		a.state = AddressClaiming
+	}
+	// A leader at rest writes nothing else: this finds one that can no longer commit.
+	l.prove()
+	l.start(fsm.ActionClaim, func(ctx context.Context, t *tenure) func() {
+		fence, released := l.fence(t)
+		out, err := l.cfg.Claimer.Ensure(ctx, order, fence)
+		released()
+		if err != nil {
+			return func() { l.claimFailed(t, ip, out, err) }
+		}
+		return func() { l.claimed(t, ip, out) }
+	})
+}
+
+func (l *loop) claimed(t *tenure, ip netip.Addr, out Outcome) {
+	a, now := t.ips[ip], time.Now()
+	first := a.state != AddressClaimed
+	if first || out.Moved {
+		a.since, a.guards = now, 0
+		l.log.Info("holding the address", "ip", ip, "moved", out.Moved, "from", out.From, "instance", out.Instance,
+			"term", t.term, "boottime_ns", int64(l.cfg.Boottime()))
+	}
+	if out.Moved {
+		t.history = append(t.history, l.transition(t, ip, a, out))
+		// Whatever moves next in this term is not due to how it began.
+		t.origin = origin{}
+	}
+	interval := time.Duration(float64(l.cfg.VerifyInterval) * (0.8 + 0.4*rand.Float64()))
+	if a.guards < len(guards) {
+		interval = min(interval, guards[a.guards])
+		a.guards++
+	}
+	a.state, a.verifiedAt, a.instance, a.due = AddressClaimed, now, out.Instance, now.Add(interval)
+	a.failures, a.failingFor, a.ownFaults, a.lastError = 0, time.Time{}, 0, ""
+}
+
+func (l *loop) claimFailed(t *tenure, ip netip.Addr, out Outcome, err error) {
+	a, now := t.ips[ip], time.Now()
+	if errors.Is(err, context.Canceled) {
+		return // we ended it ourselves
+	}
+	if a.failures == 0 {
+		a.failingFor = now
+	}
+	switch {
+	case out.From != "":
+		a.instance = out.From
+		if a.state == AddressClaimed {
+			a.state = AddressLost
+		}
+	case a.state == AddressClaimed:
+		a.state = AddressUnverified
+	}
+	if ownFault(err) {
+		a.ownFaults++
+	} else {
+		a.ownFaults = 0
+	}
+	pause := retryPause(a.failures, now.Sub(a.failingFor), err)
+	a.failures++
+	a.due = now.Add(pause)
+	if text := oneLine(err); text != a.lastError {
+		a.lastError = text
+		l.log.Warn("cannot confirm the address", "ip", ip, "state", a.state, "error", err, "own_fault", ownFault(err), "retry_in", pause)
+	}
+}
+
+// retryPause is how long to wait after a failed attempt: 0.25, 0.5, 1, 2 s, then every
+// 2 s for a minute, then up to 15 s, with jitter; never less than the cloud asked for.
+func retryPause(failures int, failing time.Duration, err error) time.Duration {
+	pause := 250 * time.Millisecond << min(failures, 3)
+	if failing > time.Minute {
+		pause = min(2*time.Second+(failing-time.Minute)/8, 15*time.Second)
+	}
+	if failures > 3 {
+		pause = time.Duration(float64(pause) * (0.9 + 0.2*rand.Float64()))
+	}
+	var asked interface{ RetryDelay() time.Duration }
+	if errors.As(err, &asked) {
+		pause = max(pause, asked.RetryDelay())
+	}
+	return pause
+}
+
+// ownFault reports whether err is this node's own trouble, which a peer may not have.
+func ownFault(err error) bool {
+	var own interface{ OwnFault() bool }
+	return errors.As(err, &own) && own.OwnFault()
+}
+
+// oneLine is err fit for a status line.
+func oneLine(err error) string {
+	const limit = 200
+	s := strings.Join(strings.Fields(err.Error()), " ")
+	if len(s) > limit {
+		s = s[:limit] + "…"
+	}
+	return s
+}

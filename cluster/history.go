@@ -1,0 +1,78 @@
+package cluster
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/buoy-lb/buoy/fsm"
+)
+
+// handoverFresh is how lately a hand-over must have been announced to explain a term.
+const handoverFresh = 10 * time.Second
+
+// origin says how a node came to lead, for the record of the move that follows.
+type origin struct {
+	reason string
+	detect time.Duration
+	elect  time.Duration
+}
+
+// originOf explains a tenure that has just become ready: an announced hand-over to this
+// node, or an election after the leader fell silent.
+func (l *loop) originOf(t *tenure) origin {
+	h := l.fsm.State().Handover
+	announced := l.seen.handoverAt()
+	if h.To == l.cfg.Member.ID && h.Term < t.term && t.readyAt.Sub(announced) < handoverFresh {
+		return origin{reason: h.Reason, detect: h.Detect, elect: t.readyAt.Sub(announced)}
+	}
+	lost := l.lost
+	if lost.name == "" || lost.candidateAt.IsZero() {
+		return origin{reason: "first leader"}
+	}
+	o := origin{reason: "leader " + lost.name + " fell silent", elect: t.readyAt.Sub(lost.candidateAt)}
+	if !lost.contact.IsZero() {
+		o.detect = max(0, lost.candidateAt.Sub(lost.contact))
+	}
+	return o
+}
+
+// transition is the record of a move that the cloud has just confirmed.
+func (l *loop) transition(t *tenure, ip netip.Addr, a *address, out Outcome) fsm.Transition {
+	tr := fsm.Transition{
+		At: out.Confirmed, IP: ip, From: l.memberOf(out.From), To: l.cfg.Member.Name, Term: t.term,
+		Reason: t.origin.reason,
+	}
+	began := t.readyAt
+	if t.origin.reason == "" {
+		// Drift: noticed now; it may have happened at any time since the last look.
+		tr.Reason = "the address had been moved away"
+		began = out.Accepted
+		if !a.verifiedAt.IsZero() {
+			tr.Stages.Detect = out.Accepted.Sub(a.verifiedAt)
+		}
+	}
+	tr.Stages.Detect += t.origin.detect
+	tr.Stages.Elect = t.origin.elect
+	tr.Stages.Claim = max(0, out.Accepted.Sub(began))
+	tr.Stages.Confirm = max(0, out.Confirmed.Sub(out.Accepted))
+	if tr.From == "" {
+		if c, ok := l.fsm.State().Claims[ip]; ok {
+			tr.From = l.name(c.Holder)
+		}
+	}
+	s := tr.Stages
+	l.log.Info("moved", "ip", ip, "from", tr.From, "to", tr.To, "reason", tr.Reason,
+		"detect", s.Detect, "elect", s.Elect, "claim", s.Claim, "confirm", s.Confirm, "total", s.Total(),
+		"boottime_ns", int64(l.cfg.Boottime()))
+	return tr
+}
+
+// memberOf names the member that is instance at the provider, or instance itself.
+func (l *loop) memberOf(instance string) string {
+	for _, m := range l.fsm.State().Members {
+		if m.Instance == instance && instance != "" {
+			return m.Name
+		}
+	}
+	return instance
+}

@@ -1,0 +1,285 @@
+package cluster
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/buoy-lb/buoy/fsm"
+)
+
+const (
+	// tickInterval paces probes of the peers and the proof that the loop turns over.
+	tickInterval = time.Second
+	// leaveTimeout bounds the hand-over of a node that stops.
+	leaveTimeout = 2 * time.Second
+	// firstLook is how long a new leader waits for its first round of probes, so that
+	// it does not claim what a better node is about to take.
+	firstLook = 50 * time.Millisecond
+)
+
+// loop is the one goroutine that decides. Everything here belongs to it; other
+// goroutines reach it through Node.post and Node.wakeUp.
+type loop struct {
+	*Node
+	wg sync.WaitGroup
+	// ctx ends when Run is done with everything, the hand-over included.
+	ctx context.Context
+
+	// tenure is nil while this node does not lead.
+	tenure *tenure
+	// busy is the one action in flight; cancelBusy ends it early.
+	busy       fsm.Action
+	cancelBusy context.CancelFunc
+	request    *request
+	leaving    bool
+	wedged     error
+
+	forwarded uint64 // Seq of the report last brought to a leader
+	selfTest  schedule
+	lost      lastLeader
+	logged    fsm.Decision
+	role      string
+}
+
+// tenure is one term as leader: everything that ends with it.
+type tenure struct {
+	term   uint64
+	ctx    context.Context
+	cancel context.CancelFunc
+	since  time.Time
+	// committed and looked make the tenure ready: an entry of this term is in, and the
+	// peers have been asked (or had their time).
+	committed, looked bool
+	readyAt           time.Time
+	origin            origin
+
+	peers    map[string]*peer
+	eligible map[string]time.Time
+	ips      map[netip.Addr]*address
+	history  []fsm.Transition // not committed yet
+	proving  bool
+	writing  bool
+	writeAt  time.Time // not before
+	tickets  atomic.Uint64
+}
+
+func (t *tenure) ready() bool { return t.committed && t.looked }
+
+// lastLeader is what a follower remembers of the leader before it.
+type lastLeader struct {
+	name        string
+	contact     time.Time // last sign of life
+	candidateAt time.Time // when this node first stood since then
+}
+
+// Run is the life of the node: it returns when ctx has ended, after handing
+// leadership over, or with ErrWedged. It may be called once.
+func (n *Node) Run(ctx context.Context) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l := &loop{Node: n, ctx: work}
+	observed := make(chan raft.Observation, 64)
+	observer := raft.NewObserver(observed, false, func(o *raft.Observation) bool {
+		switch o.Data.(type) {
+		case raft.RaftState, raft.LeaderObservation:
+			return true
+		}
+		return false
+	})
+	n.raft.RegisterObserver(observer)
+	err := l.run(ctx, observed)
+	n.raft.DeregisterObserver(observer)
+	if l.tenure != nil {
+		l.endTenure()
+	}
+	stop()
+	close(n.stopped)
+	l.wg.Wait()
+	if stopErr := n.shutdown(); err == nil {
+		err = stopErr
+	}
+	return err
+}
+
+func (l *loop) run(ctx context.Context, observed <-chan raft.Observation) error {
+	tick := time.NewTicker(tickInterval)
+	defer tick.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	stop := ctx.Done()
+	var leaveBy <-chan time.Time
+	for l.wedged == nil {
+		next := l.step(time.Now())
+		if l.leaving && l.left() {
+			return nil
+		}
+		timer.Reset(next)
+		select {
+		case <-stop:
+			stop, leaveBy = nil, time.After(leaveTimeout)
+			l.leave()
+		case <-leaveBy:
+			l.log.Warn("stopping without a successor", "after", leaveTimeout)
+			return nil
+		case leads := <-l.raft.LeaderCh():
+			l.leadership(leads)
+		case o := <-observed:
+			l.observe(o)
+		case f := <-l.mail:
+			f(l)
+		case <-l.wake:
+		case <-tick.C:
+			l.tick()
+		case <-timer.C:
+		}
+		l.turned.Store(int64(l.cfg.Boottime()))
+	}
+	return l.wedged
+}
+
+// step compares what should be with what is and starts at most one action. It returns
+// how long to wait for new input.
+func (l *loop) step(now time.Time) time.Duration {
+	l.forward()
+	l.testSelf(now)
+	v := l.view(now)
+	d := fsm.Decide(fsm.DefaultPolicy, v, now)
+	l.logDecision(d)
+	switch d.Kind {
+	case fsm.Abort:
+		l.cancelBusy()
+	case fsm.Transfer:
+		l.startTransfer(d)
+	case fsm.Claim:
+		l.startClaim(d.IP)
+	case fsm.Refuse:
+		l.answerRequest("", fsm.Refusef("%s", d.Reason))
+	case fsm.Wait:
+	}
+	l.write(now)
+	l.publish(v, d, now)
+	if d.Next.IsZero() {
+		return tickInterval
+	}
+	return max(d.Next.Sub(now), time.Millisecond)
+}
+
+// leadership takes a signal from raft's LeaderCh, which keeps only the newest: "true"
+// after "true" is a new term.
+func (l *loop) leadership(leads bool) {
+	if l.tenure != nil {
+		l.endTenure()
+	}
+	if leads {
+		l.beginTenure()
+	}
+}
+
+func (l *loop) beginTenure() {
+	now := time.Now()
+	ctx, cancel := context.WithCancel(l.ctx)
+	t := &tenure{
+		term: l.raft.CurrentTerm(), ctx: ctx, cancel: cancel, since: now,
+		peers: map[string]*peer{}, eligible: map[string]time.Time{}, ips: map[netip.Addr]*address{},
+	}
+	for _, ip := range l.cfg.FloatingIPs {
+		t.ips[ip] = &address{state: AddressUnverified}
+	}
+	l.tenure = t
+	l.log.Info("leading", "term", t.term, "boottime_ns", int64(l.cfg.Boottime()))
+	l.prove()
+	l.probeAll()
+	time.AfterFunc(firstLook, func() { l.post(func(l *loop) { l.looked(t) }) })
+	l.looked(nil)
+}
+
+// looked ends the wait for the first round of probes, if t is still the tenure, or if
+// every peer has answered or failed.
+func (l *loop) looked(t *tenure) {
+	now := l.tenure
+	if now == nil || now.looked || (t != now && l.probing()) {
+		return
+	}
+	now.looked = true
+	l.becomeReady()
+}
+
+// becomeReady notes how this node came to lead, once it may act.
+func (l *loop) becomeReady() {
+	t := l.tenure
+	if !t.ready() || !t.readyAt.IsZero() {
+		return
+	}
+	t.readyAt = time.Now()
+	t.origin = l.originOf(t)
+	l.log.Info("ready to act as leader", "term", t.term, "reason", t.origin.reason,
+		"detect", t.origin.detect, "elect", t.origin.elect, "boottime_ns", int64(l.cfg.Boottime()))
+}
+
+func (l *loop) endTenure() {
+	t := l.tenure
+	l.tenure = nil
+	// Whatever is in flight was ordered in this term and must not outlive it.
+	t.cancel()
+	l.lost = lastLeader{}
+	l.log.Info("no longer leading", "term", t.term, "boottime_ns", int64(l.cfg.Boottime()))
+}
+
+// leave makes this node ineligible, and so the decision hands over; there is no path
+// of its own for a stop.
+func (l *loop) leave() {
+	l.leaving = true
+	l.log.Info("stopping", "leads", l.tenure != nil)
+	l.self.setClaimFault(stopping)
+}
+
+// left reports whether a node that stops has nothing left to hand over: it does not
+// lead, or nobody could take over.
+func (l *loop) left() bool {
+	t := l.tenure
+	return l.busy == fsm.ActionNone && (t == nil || (t.ready() && l.logged.Kind == fsm.Wait && !t.writing))
+}
+
+func (l *loop) observe(o raft.Observation) {
+	switch data := o.Data.(type) {
+	case raft.RaftState:
+		if data == raft.Candidate && l.lost.candidateAt.IsZero() {
+			l.lost.candidateAt, l.lost.contact = time.Now(), l.raft.LastContact()
+		}
+	case raft.LeaderObservation:
+		id := string(data.LeaderID)
+		if id != "" && id != l.cfg.Member.ID {
+			l.lost = lastLeader{name: l.name(id)}
+			l.log.Info("following", "leader", l.lost.name, "term", l.raft.CurrentTerm(), "boottime_ns", int64(l.cfg.Boottime()))
+			l.forwarded = 0
+			l.answerRequest(l.lost.name, nil)
+		}
+	}
+}
+
+func (l *loop) tick() {
+	if l.tenure != nil {
+		l.probeAll()
+	}
+}
+
+// start runs work as the one action in flight. What work returns runs on the loop.
+func (l *loop) start(a fsm.Action, work func(ctx context.Context, t *tenure) func()) {
+	t := l.tenure
+	ctx, cancel := context.WithCancel(t.ctx)
+	l.busy, l.cancelBusy = a, cancel
+	l.wg.Go(func() {
+		then := work(ctx, t)
+		cancel()
+		l.post(func(l *loop) {
+			l.busy, l.cancelBusy = fsm.ActionNone, nil
+			if l.tenure == t {
+				then()
+			}
+		})
+	})
+}

@@ -1,0 +1,74 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/buoy-lb/buoy/fsm"
+)
+
+const (
+	// reachableFor is how long an answer to a probe counts: two may be lost.
+	reachableFor = 2500 * time.Millisecond
+	// maxLag is how many entries a candidate may miss; a transfer asks for none.
+	maxLag = 64
+)
+
+// view is what Decide gets to see.
+func (l *loop) view(now time.Time) fsm.View {
+	v := fsm.View{Self: l.cfg.Member.ID, Busy: l.busy}
+	t := l.tenure
+	if t == nil {
+		if id, _ := l.leader(); id != "" {
+			v.LeaderName = l.name(id)
+		}
+		return v
+	}
+	state := l.fsm.State()
+	v.Leader, v.Term, v.LeaderSince = t.ready(), t.term, t.since
+	v.Preferred = state.Preferred
+	if l.request != nil {
+		v.Request = &l.request.Request
+	}
+	for _, s := range l.servers() {
+		c := l.candidate(s, state, now)
+		if ok, _ := fsm.Eligible(c); !ok {
+			delete(t.eligible, c.Member.ID)
+		} else if t.eligible[c.Member.ID].IsZero() {
+			t.eligible[c.Member.ID] = now
+		}
+		c.EligibleSince = t.eligible[c.Member.ID]
+		v.Candidates = append(v.Candidates, c)
+	}
+	for ip, a := range t.ips {
+		v.IPs = append(v.IPs, fsm.IPView{IP: ip, Due: a.due, OwnFaults: a.ownFaults})
+	}
+	return v
+}
+
+// candidate joins what the log says of a member with what it said itself when asked.
+func (l *loop) candidate(s raft.Server, state fsm.State, now time.Time) fsm.Candidate {
+	id := string(s.ID)
+	c := fsm.Candidate{Voter: s.Suffrage == raft.Voter}
+	if id == l.cfg.Member.ID {
+		r, _ := l.self.get()
+		c.Member, c.Report, c.Reachable, c.CaughtUp = l.cfg.Member, &r, true, true
+		return c
+	}
+	p := l.tenure.peers[id]
+	if p == nil || p.at.IsZero() {
+		c.Member = state.Members[id]
+		c.Member.ID = id
+		if r, ok := state.Reports[id]; ok {
+			c.Report = &r
+		}
+		return c
+	}
+	r := p.contact.Report
+	c.Member, c.Report = p.contact.Member, &r
+	c.Reachable = now.Sub(p.at) < reachableFor
+	c.CaughtUp = p.contact.LastIndex+maxLag >= l.raft.LastIndex()
+	c.BackoffUntil = p.backoff
+	return c
+}
