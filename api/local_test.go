@@ -188,9 +188,9 @@ func TestSlowRequestsEnd(t *testing.T) {
 	}
 }
 
-// TestLongJoinOutlivesTheBodyDeadline: the deadline for reading the request must not
-// end the work on it.
-func TestLongJoinOutlivesTheBodyDeadline(t *testing.T) {
+// TestLongJoinOutlivesTheReadTimeout: the bound on sending a request is none on the
+// work that it asks for.
+func TestLongJoinOutlivesTheReadTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := &fakeNode{join: func(ctx context.Context, _ string, _ func(string)) error {
 			select {

@@ -18,7 +18,7 @@ import (
 // What a request may cost before anything is known about its sender.
 const (
 	readHeaderTimeout = 2 * time.Second
-	readBodyTimeout   = 3 * time.Second
+	readTimeout       = 3 * time.Second  // of headers and body together
 	idleTimeout       = 90 * time.Second // longer than a client keeps its connection
 	maxHeader         = 8 << 10
 	maxJoin           = 8 << 10
@@ -92,6 +92,7 @@ func NewServer(h http.Handler, logger hclog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          errorLog,
@@ -127,12 +128,8 @@ func transfer(m Mover) http.HandlerFunc {
 	}
 }
 
-// readJSON decodes the body, at most limit bytes of it, sent within readBodyTimeout.
-// The deadline is lifted once the body is here, because the connection's reader stays
-// to notice that the client has gone; after a failure it stays, for net/http reads on.
+// readJSON decodes the body, at most limit bytes of it.
 func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(readBodyTimeout)) // not settable in a test recorder
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -141,7 +138,6 @@ func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error 
 	case err != nil:
 		return &badRequest{http.StatusBadRequest, "read the request: " + err.Error()}
 	}
-	_ = rc.SetReadDeadline(time.Time{})
 	if err := json.Unmarshal(body, v); err != nil {
 		return &badRequest{http.StatusBadRequest, "the request is not the JSON expected: " + err.Error()}
 	}
