@@ -1,13 +1,10 @@
 package fsm
 
 import (
-	"cmp"
 	"slices"
+	"strconv"
 	"time"
 )
-
-// maxNext bounds Decision.Next: a leader looks around at least this often.
-const maxNext = time.Hour
 
 // Decide says what a node should do now. It is pure and total: the same View gives the
 // same Decision whatever the order of its slices, and a View that contradicts itself
@@ -29,9 +26,9 @@ func Decide(p Policy, v View, now time.Time) Decision {
 	if !v.Leader {
 		return Decision{Kind: Wait, Reason: following(v)}
 	}
-	r, contradiction := newRound(p, v, now)
-	if contradiction != "" {
-		return r.confused(contradiction)
+	r, wrong := newRound(p, v, now)
+	if wrong != "" {
+		return r.confused(wrong)
 	}
 	questions := []func() (Decision, bool){
 		r.inFlight,
@@ -55,75 +52,6 @@ func following(v View) Reason {
 		return Reason{Code: ReasonNoLeader}
 	}
 	return Reason{Code: ReasonFollowing, Member: v.LeaderName}
-}
-
-// round is one leader's View, sorted out for the questions.
-type round struct {
-	p   Policy
-	v   View
-	now time.Time
-
-	self   Candidate
-	fit    bool   // the leader itself is eligible
-	unfits Reason // and if not, why
-	others []Candidate
-	// targets are the eligible others out of back-off, barred those in it; both best
-	// first.
-	targets, barred []Candidate
-	ips             []IPView // first due first
-}
-
-// newRound sorts out v, or says what in it makes no sense.
-func newRound(p Policy, v View, now time.Time) (r *round, contradiction string) {
-	r = &round{p: p, v: v, now: now}
-	seen := make(map[string]bool, len(v.Candidates))
-	for _, c := range v.Candidates {
-		if seen[c.Member.ID] {
-			return r, "two members with the ID " + c.Member.ID
-		}
-		seen[c.Member.ID] = true
-		if c.Member.ID == v.Self {
-			r.self = c
-			continue
-		}
-		r.others = append(r.others, c)
-	}
-	if !seen[v.Self] {
-		return r, "the leader " + v.Self + " is not among the members"
-	}
-	slices.SortFunc(r.others, bestFirst)
-	r.fit, r.unfits = Eligible(r.self)
-	for _, c := range r.others {
-		switch ok, _ := Eligible(c); {
-		case !ok:
-		case c.BackoffUntil.After(now):
-			r.barred = append(r.barred, c)
-		default:
-			r.targets = append(r.targets, c)
-		}
-	}
-	r.ips = slices.SortedFunc(slices.Values(v.IPs), func(a, b IPView) int {
-		return cmp.Or(a.Due.Compare(b.Due), a.IP.Compare(b.IP))
-	})
-	return r, ""
-}
-
-func bestFirst(a, b Candidate) int {
-	switch {
-	case Outranks(a, b):
-		return -1
-	case Outranks(b, a):
-		return 1
-	}
-	return 0
-}
-
-func (r *round) confused(how string) Decision {
-	d := Decision{Kind: Wait, Reason: Reason{Code: ReasonConfused, Detail: how}}
-	if r.v.Busy == ActionNone {
-		d.Next = r.next()
-	}
-	return d
 }
 
 // inFlight: one action at a time. A claim is broken off when its node may no longer
@@ -178,7 +106,7 @@ func (r *round) refusal(want string) Reason {
 		}
 		return Reason{Code: ReasonBarred, Member: c.label()}
 	}
-	return Reason{Code: ReasonUnknownMember, Detail: want}
+	return Reason{Code: ReasonUnknownMember, Detail: strconv.Quote(want)}
 }
 
 // unfit: a leader that may not hold the address hands over to the best that may. With
@@ -326,42 +254,4 @@ func (r *round) hold() Decision {
 		times = append(times, ip.Due)
 	}
 	return Decision{Kind: Wait, Reason: why, Next: r.next(times...)}
-}
-
-func (r *round) transfer(c Candidate, why Reason) Decision {
-	why.Member = c.label()
-	return Decision{Kind: Transfer, Target: c.Member.ID, Reason: why, Next: r.next()}
-}
-
-func (r *round) backoffs() []time.Time {
-	var at []time.Time
-	for _, c := range r.barred {
-		at = append(at, c.BackoffUntil)
-	}
-	return at
-}
-
-// next is the earliest of the times after now, at most maxNext away; without one, it is
-// time to look again after Recheck.
-func (r *round) next(times ...time.Time) time.Time {
-	var first time.Time
-	for _, t := range times {
-		if t.After(r.now) && (first.IsZero() || t.Before(first)) {
-			first = t
-		}
-	}
-	if first.IsZero() {
-		return r.now.Add(r.recheck())
-	}
-	if last := r.now.Add(maxNext); first.After(last) {
-		return last
-	}
-	return first
-}
-
-func (r *round) recheck() time.Duration {
-	if r.p.Recheck <= 0 {
-		return DefaultPolicy.Recheck
-	}
-	return r.p.Recheck
 }

@@ -98,12 +98,14 @@ func Eligible(c Candidate) (bool, Reason) {
 // report), then by the higher address (host, then port, compared as numbers like the
 // addresses of RFC 9568 section 6.4.3; IPv6 above IPv4), then by the higher ID. Over
 // candidates with distinct IDs this is a strict total order.
-func Outranks(a, b Candidate) bool {
+func Outranks(a, b Candidate) bool { return compare(a, b) > 0 }
+
+func compare(a, b Candidate) int {
 	return cmp.Or(
 		cmp.Compare(a.priority(), b.priority()),
 		a.address().Compare(b.address()),
 		cmp.Compare(a.Member.ID, b.Member.ID),
-	) > 0
+	)
 }
 
 // priority is the effective priority; 0 without a report.

@@ -1,8 +1,10 @@
 package fsm
 
 import (
-	"fmt"
+	"cmp"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -89,72 +91,49 @@ type Reason struct {
 	Detail string
 }
 
-// String is the reason as people read it: one clause without a full stop.
+// sentences is how people read each code: one clause without a full stop.
+var sentences = map[Code]string{
+	ReasonEligible:       "{member} is eligible",
+	ReasonWitness:        "{member} is a witness",
+	ReasonNotVoter:       "{member} does not vote yet",
+	ReasonUnreachable:    "{member} does not answer",
+	ReasonLagging:        "{member} has not caught up with the log",
+	ReasonNoReport:       "{member} has not reported its health yet",
+	ReasonHealthUnknown:  "the first checks of {member} are still running",
+	ReasonFault:          "{member} is in FAULT: {detail}",
+	ReasonClaimFault:     "{member} cannot claim: {detail}",
+	ReasonNoLeader:       "no leader",
+	ReasonFollowing:      "following {member}",
+	ReasonConfused:       "the view contradicts itself: {detail}",
+	ReasonBusy:           "{detail} in flight",
+	ReasonSelfIneligible: "{detail}; {member} takes over",
+	ReasonNobody:         "{detail}; nobody is eligible: the address stays where it is",
+	ReasonOnlyBarred:     "{detail}; {member} is barred after a failed hand-over: the address stays where it is",
+	ReasonRequested:      "an operator asked for {member}",
+	ReasonAlreadyLeads:   "{member} already leads",
+	ReasonUnknownMember:  "there is no member {detail}",
+	ReasonNoOther:        "nobody else is eligible",
+	ReasonBarred:         "{member} is barred after a failed hand-over",
+	ReasonSettling:       "the first checks of {member} are still running ({rank}>{over})",
+	ReasonOutranked:      "{member} outranks {rank}>{over}",
+	ReasonDegraded:       "{member} outranks {rank}>{over}; the leader is degraded",
+	ReasonOwner:          "{member} outranks {rank}>{over}; it is the owner",
+	ReasonDelayed:        "{member} outranks {rank}>{over}; preempt_delay {delay}",
+	ReasonNoPreempt:      "{member} outranks {rank}>{over}; it does not preempt a healthy leader",
+	ReasonPreferred:      "{member} outranks {rank}>{over}; an operator moved the address here",
+	ReasonOwnFault:       "{ip} fails by the leader's own fault; {member} takes over",
+	ReasonDue:            "{ip} is due",
+	ReasonHolding:        "holding; re-check due",
+}
+
+// String is the reason in words.
 func (r Reason) String() string {
-	outranks := fmt.Sprintf("%s outranks %d>%d", r.Member, r.Rank, r.Over)
-	switch r.Code {
-	case ReasonEligible:
-		return r.Member + " is eligible"
-	case ReasonWitness:
-		return r.Member + " is a witness"
-	case ReasonNotVoter:
-		return r.Member + " does not vote yet"
-	case ReasonUnreachable:
-		return r.Member + " does not answer"
-	case ReasonLagging:
-		return r.Member + " has not caught up with the log"
-	case ReasonNoReport:
-		return r.Member + " has not reported its health yet"
-	case ReasonHealthUnknown:
-		return "the first checks of " + r.Member + " are still running"
-	case ReasonFault:
-		return r.Member + " is in FAULT: " + r.Detail
-	case ReasonClaimFault:
-		return r.Member + " cannot claim: " + r.Detail
-	case ReasonNoLeader:
-		return "no leader"
-	case ReasonFollowing:
-		return "following " + r.Member
-	case ReasonConfused:
-		return "the view contradicts itself: " + r.Detail
-	case ReasonBusy:
-		return r.Detail + " in flight"
-	case ReasonSelfIneligible:
-		return r.Detail + "; " + r.Member + " takes over"
-	case ReasonNobody:
-		return r.Detail + "; nobody is eligible: the address stays where it is"
-	case ReasonOnlyBarred:
-		return r.Detail + "; " + r.Member + " is barred after a failed hand-over: the address stays where it is"
-	case ReasonRequested:
-		return "operator asked for " + r.Member
-	case ReasonAlreadyLeads:
-		return r.Member + " already leads"
-	case ReasonUnknownMember:
-		return fmt.Sprintf("no member %q", r.Detail)
-	case ReasonNoOther:
-		return "nobody else is eligible"
-	case ReasonBarred:
-		return r.Member + " is barred after a failed hand-over"
-	case ReasonSettling:
-		return fmt.Sprintf("the first checks of %s are still running (%d>%d)", r.Member, r.Rank, r.Over)
-	case ReasonOutranked:
-		return outranks
-	case ReasonDegraded:
-		return outranks + "; the leader is degraded"
-	case ReasonOwner:
-		return outranks + "; it is the owner"
-	case ReasonDelayed:
-		return fmt.Sprintf("%s; preempt_delay %s", outranks, r.Delay)
-	case ReasonNoPreempt:
-		return outranks + "; it does not preempt a healthy leader"
-	case ReasonPreferred:
-		return outranks + "; an operator moved the address here"
-	case ReasonOwnFault:
-		return fmt.Sprintf("%s fails by this node's own fault; %s takes over", r.IP, r.Member)
-	case ReasonDue:
-		return fmt.Sprintf("%s is due", r.IP)
-	case ReasonHolding:
-		return "holding; re-check due"
-	}
-	return string(r.Code)
+	return strings.NewReplacer(
+		"{member}", r.Member,
+		"{rank}", strconv.Itoa(r.Rank),
+		"{over}", strconv.Itoa(r.Over),
+		"{ip}", r.IP.String(),
+		"{delay}", r.Delay.String(),
+		"{detail}", r.Detail,
+	).Replace(cmp.Or(sentences[r.Code], string(r.Code)))
 }
