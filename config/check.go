@@ -178,7 +178,7 @@ func (s *section) haproxy() *HAProxyCheck {
 func (s *section) statuses() []int {
 	nodes, given := s.list("status")
 	if !given {
-		return []int{200}
+		return nil
 	}
 	var statuses []int
 	for _, n := range nodes {
@@ -189,7 +189,7 @@ func (s *section) statuses() []int {
 		statuses = append(statuses, status)
 	}
 	if len(nodes) == 0 {
-		s.fail(s.at("status"), "%s: found no status; allowed: numbers 100..599, default [200]", s.name("status"))
+		s.fail(s.at("status"), "%s: found no status; allowed: numbers 100..599; without the key, 200 to 299", s.name("status"))
 	}
 	return statuses
 }
@@ -200,8 +200,8 @@ func (s *section) process() *ProcessCheck {
 		Name:    s.text("name", "", "the name that `ps -o comm` shows, at most 15 bytes", func(v string) bool { return len(v) <= 15 && !strings.Contains(v, "/") }),
 		PIDFile: s.text("pidfile", "", "an absolute path of a file, such as /run/haproxy.pid", path.IsAbs),
 	}
-	if s.has("name") == s.has("pidfile") {
-		s.fail(s.start, "%s: required: exactly one of name, pidfile", s.path)
+	if !s.has("name") && !s.has("pidfile") {
+		s.fail(s.start, "%s: missing; required: name, pidfile or both", s.path)
 	}
 	return p
 }

@@ -135,13 +135,14 @@ type HAProxyCheck struct {
 // HTTPCheck wants one of the given statuses from the URL.
 type HTTPCheck struct {
 	URL    string
-	Status []int // 100..599, at least one
+	Status []int // 100..599; nil = 200 to 299
 }
 
 // TCPCheck wants a connection to Address (host:port).
 type TCPCheck struct{ Address string }
 
-// ProcessCheck wants a live process; exactly one field is set.
+// ProcessCheck wants a live process. With both fields set, the one that the file names
+// must also bear the name; at least one is set.
 type ProcessCheck struct {
 	Name    string // its comm, at most 15 bytes
 	PIDFile string

@@ -157,10 +157,7 @@ func (s *section) priorities(c *Config) {
 }
 
 func (s *section) floatingIPs() []netip.Addr {
-	nodes, given := s.list("floating_ips")
-	if given && len(nodes) == 0 {
-		s.missing("floating_ips", "at least one IP address")
-	}
+	nodes, _ := s.list("floating_ips")
 	lines := map[netip.Addr]int{}
 	var ips []netip.Addr
 	for i, n := range nodes {

@@ -45,7 +45,7 @@ func (s *section) provider(c *Config) Provider {
 	switch {
 	case count > 1:
 		p.fail(p.start, "provider: found %s; allowed: exactly one", strings.Join(p.order, " and "))
-	case count == 0 && !unknown && c.Node.Role != RoleWitness:
+	case count == 0 && !unknown && s.has("provider"):
 		p.fail(p.start, "provider: found nothing; required: one of digitalocean, command")
 	}
 	return result

@@ -154,9 +154,12 @@ func (s *section) get(key string) ast.Node {
 	return s.entries[key].value
 }
 
-// has says whether key is given a value other than "".
+// has says whether key is given a value other than "" and [].
 func (s *section) has(key string) bool {
 	n := s.entries[key].value
+	if list, ok := n.(*ast.SequenceNode); ok {
+		return len(list.Values) > 0
+	}
 	return n != nil && n.GetToken().Value != ""
 }
 

@@ -167,10 +167,7 @@ func parseAddrPort(v string, port uint16) (netip.AddrPort, error) {
 
 // argv gives a command and its arguments: a list, since there is no shell to split a line.
 func (s *section) argv(key string) []string {
-	nodes, given := s.list(key)
-	if !given {
-		return nil
-	}
+	nodes, _ := s.list(key)
 	var argv []string
 	for i, n := range nodes {
 		v, ok := textOf(n)
@@ -179,7 +176,7 @@ func (s *section) argv(key string) []string {
 		}
 		argv = append(argv, v)
 	}
-	if len(argv) == 0 || !path.IsAbs(argv[0]) {
+	if len(argv) > 0 && !path.IsAbs(argv[0]) {
 		s.fail(s.at(key), "%s: found %q; allowed: [/absolute/path/of/the/program, argument, ...]; it runs without a shell", s.name(key), argv)
 	}
 	return argv
