@@ -145,6 +145,7 @@ type Endpoint struct {
 	URL string // http://127.0.0.1:port/, fit for api_url and metadata_url
 
 	server *http.Server
+	done   chan struct{} // closed when the port is free again
 }
 
 // Start serves the API on addr (host:port; port 0 picks a free one) until the
@@ -172,8 +173,10 @@ func (s *Server) listen(addr string, h http.Handler) (*Endpoint, error) {
 			IdleTimeout:       5 * time.Minute,
 			ErrorLog:          log.New(io.Discard, "", 0),
 		},
+		done: make(chan struct{}),
 	}
 	started := s.spawn(func() {
+		defer close(e.done)
 		stop := context.AfterFunc(s.ctx, e.Close)
 		defer stop()
 		_ = e.server.Serve(ln) // ends with ErrServerClosed
@@ -185,8 +188,11 @@ func (s *Server) listen(addr string, h http.Handler) (*Endpoint, error) {
 	return e, nil
 }
 
-// Close stops listening and cuts the open connections.
-func (e *Endpoint) Close() { _ = e.server.Close() }
+// Close stops listening, frees the port and cuts the open connections.
+func (e *Endpoint) Close() {
+	_ = e.server.Close()
+	<-e.done
+}
 
 // Close ends all endpoints, running actions and held requests and waits for
 // them. Actions that have not completed never will.
