@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/buoy-lb/buoy/assigner"
+	"github.com/buoy-lb/buoy/assigner/command"
+	"github.com/buoy-lb/buoy/assigner/digitalocean"
+	"github.com/buoy-lb/buoy/cluster"
+	"github.com/buoy-lb/buoy/config"
+)
+
+const (
+	// selfWait bounds the question who this machine is, selfPause paces its repeats: at
+	// boot the metadata service may take a moment.
+	selfWait  = 5 * time.Second
+	selfPause = 500 * time.Millisecond
+)
+
+// newProvider makes the provider that the configuration names; nil on a witness.
+func newProvider(cfg *config.Config, log hclog.Logger) (assigner.Provider, error) {
+	switch p := cfg.Provider; {
+	case p.DigitalOcean != nil:
+		return digitalocean.New(digitalocean.Options{
+			TokenFile: p.DigitalOcean.TokenFile, DropletID: p.DigitalOcean.DropletID,
+			APIURL: p.DigitalOcean.APIURL, MetadataURL: p.DigitalOcean.MetadataURL,
+			Node: cfg.Node.ID, Version: version, Logger: log,
+		})
+	case p.Command != nil:
+		return command.New(command.Options{
+			Claim: p.Command.Claim, Holder: p.Command.Holder, Instance: p.Command.Instance,
+			Timeout: p.Command.Timeout, Logger: log,
+		})
+	default:
+		return nil, nil
+	}
+}
+
+// instanceOf asks the provider who this machine is, a few times; "" without a provider.
+func instanceOf(ctx context.Context, p assigner.Provider) (string, error) {
+	if p == nil {
+		return "", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, selfWait)
+	defer cancel()
+	for {
+		instance, err := p.Self(ctx)
+		if err == nil {
+			return instance, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", fmt.Errorf("who is this machine? %w", err)
+		case <-time.After(selfPause):
+		}
+	}
+}
+
+// claimer lets the cluster give orders to an assigner.Claimer.
+type claimer struct {
+	inner *assigner.Claimer
+	ips   []netip.Addr
+}
+
+var _ cluster.Claimer = claimer{}
+
+// newClaimer returns nil, the interface's, without a provider.
+func newClaimer(p assigner.Provider, ips []netip.Addr, log hclog.Logger) cluster.Claimer {
+	if p == nil {
+		return nil
+	}
+	return claimer{assigner.New(p, log), ips}
+}
+
+// elsewhere stands for whichever instance the record names: it only has to differ from
+// every real one.
+const elsewhere = "another instance"
+
+// Ensure makes e.IP point here.
+func (c claimer) Ensure(ctx context.Context, e cluster.Ensure, f cluster.Fence) (cluster.Outcome, error) {
+	r := assigner.Request{IP: e.IP, Fence: assigner.Fence(f), Epoch: e.Epoch}
+	if e.Elsewhere {
+		r.Believed = elsewhere
+	}
+	out, err := c.inner.Ensure(ctx, r)
+	if out.From == elsewhere {
+		out.From = ""
+	}
+	return cluster.Outcome{
+		Moved: out.Moved, From: out.From, Instance: out.Instance, Accepted: out.Accepted, Confirmed: out.Confirmed,
+	}, err
+}
+
+// SelfTest proves by reads that every address could be claimed.
+func (c claimer) SelfTest(ctx context.Context) error {
+	for _, ip := range c.ips {
+		if err := c.inner.SelfTest(ctx, ip); err != nil {
+			return err
+		}
+	}
+	return nil
+}

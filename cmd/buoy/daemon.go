@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/buoy-lb/buoy/api"
+	"github.com/buoy-lb/buoy/cluster"
+	"github.com/buoy-lb/buoy/cluster/peernet"
+	"github.com/buoy-lb/buoy/fsm"
+)
+
+// leaderViewTimeout bounds the question to the leader behind a follower's status.
+const leaderViewTimeout = time.Second
+
+// daemon answers for a node over HTTP: it puts the cluster into the words of the API,
+// and passes on to the leader what only the leader knows or can do.
+type daemon struct {
+	node  *cluster.Node
+	peers *api.Peers
+}
+
+var (
+	_ api.Viewer = daemon{}
+	_ api.Admin  = daemon{}
+	_ api.Peer   = (*cluster.Node)(nil)
+)
+
+// View is this node's own view.
+func (d daemon) View() api.Status { return viewOf(d.node.Status(), time.Now()) }
+
+// Alive says that the node's loop turned over lately.
+func (d daemon) Alive() bool { return d.node.Alive() }
+
+// Status is the leader's view with this node's own place in it, or this node's own view
+// with a warning when the leader does not answer.
+func (d daemon) Status(ctx context.Context) api.Status {
+	s := d.node.Status()
+	own := viewOf(s, time.Now())
+	if s.LeaderID == "" || s.LeaderID == s.Self.ID {
+		return own
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaderViewTimeout)
+	defer cancel()
+	leaders, err := d.peers.Status(ctx, s.LeaderID, s.LeaderAddress)
+	if err == nil && leaders.Raft.Leader != leaders.Self {
+		err = errors.New("it does not lead any more")
+	}
+	if err != nil {
+		own.Warnings = append(own.Warnings, fmt.Sprintf("this is %s's own view; it may be out of date, for the leader %s could not be asked: %v", own.Self, own.Raft.Leader, err))
+		return own
+	}
+	return overlay(leaders, own)
+}
+
+// overlay is the leader's view as seen from the node whose own view is own.
+func overlay(leaders, own api.Status) api.Status {
+	leaders.Self, leaders.Version, leaders.Time = own.Self, own.Version, own.Time
+	leaders.Raft.State, leaders.Raft.LastContactMS = own.Raft.State, own.Raft.LastContactMS
+	return leaders
+}
+
+// Init makes this node the first member of a new cluster.
+func (d daemon) Init(ctx context.Context) error { return d.node.Init(ctx) }
+
+// Join makes it a member of the cluster at address.
+func (d daemon) Join(ctx context.Context, address string, progress func(string)) error {
+	return d.node.Join(ctx, address, progress)
+}
+
+// Transfer moves leadership, through the leader if that is another node. The leader is
+// asked once: should it change meanwhile, the operator decides again.
+func (d daemon) Transfer(ctx context.Context, target string) (string, error) {
+	to, err := d.node.Transfer(ctx, target)
+	var elsewhere *fsm.NotLeaderError
+	if !errors.As(err, &elsewhere) || elsewhere.Address == "" {
+		return to, err
+	}
+	return d.peers.Transfer(ctx, elsewhere.ID, elsewhere.Address, target)
+}
+
+// caller tells who sent a request on the members' port, and whether it is a member.
+func (d daemon) caller(ctx context.Context) (id string, member bool) {
+	id, ok := peernet.PeerIDFromContext(ctx)
+	return id, ok && d.node.Knows(id)
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/buoy-lb/buoy/api"
+	"github.com/buoy-lb/buoy/cluster"
+	"github.com/buoy-lb/buoy/fsm"
+)
+
+// viewOf is the node's own view in the words of the API.
+func viewOf(s cluster.Status, now time.Time) api.Status {
+	view := api.Status{
+		Cluster: s.Cluster, Time: now.UTC(), Version: s.Self.Version, Self: s.Self.Name,
+		Raft:           raftView(s, now),
+		Members:        make([]api.Member, 0, len(s.Members)),
+		FloatingIPs:    make([]api.FloatingIP, 0, len(s.Addresses)),
+		LastTransition: transitionView(s.Last, s.Members),
+		Warnings:       warnings(s),
+	}
+	for _, m := range s.Members {
+		view.Members = append(view.Members, memberView(m))
+	}
+	for _, a := range s.Addresses {
+		view.FloatingIPs = append(view.FloatingIPs, api.FloatingIP{
+			IP: a.IP.String(), Holder: a.Holder, Instance: a.Instance, State: api.IPState(a.State),
+			VerifiedAt: unlessZero(a.VerifiedAt), Term: a.Term, Since: unlessZero(a.Since),
+		})
+	}
+	return view
+}
+
+func raftView(s cluster.Status, now time.Time) api.Raft {
+	r := api.Raft{State: s.RaftState, Term: s.Term, Leader: nameOf(s.LeaderID, s.Members), Voters: s.Voters}
+	if s.Voters > 0 {
+		r.Quorum = s.Voters/2 + 1
+	}
+	reachable := s.Reachable
+	if !s.Leads() && s.LeaderID != "" {
+		reachable = s.Voters // only the leader knows better
+	}
+	r.Tolerates = max(reachable-r.Quorum, 0)
+	if contact := int64(0); s.Leads() {
+		r.LastContactMS = &contact
+	} else if !s.LastContact.IsZero() {
+		contact = now.Sub(s.LastContact).Milliseconds()
+		r.LastContactMS = &contact
+	}
+	return r
+}
+
+func memberView(m cluster.MemberStatus) api.Member {
+	view := api.Member{
+		ID: m.Member.Name, Address: m.Member.Address, Role: string(m.Member.Role), Voter: m.Voter,
+		State: api.MemberState(m.State), Priority: m.Member.Priority, EffectivePriority: m.Report.Priority,
+		Eligible: m.Eligible, Reason: m.Reason, Instance: m.Member.Instance,
+		Version: m.Member.Version, ConfigDigest: m.Member.ConfigDigest,
+		Checks: make([]api.Check, 0, len(m.Report.Checks)),
+	}
+	if m.Report.Member == "" { // it has not reported yet
+		view.EffectivePriority = m.Member.Priority
+	}
+	for _, c := range m.Report.Checks {
+		view.Checks = append(view.Checks, api.Check{Name: c.Name, OK: c.OK, Weight: c.Weight, Output: c.Output, Since: c.Since.UTC()})
+	}
+	return view
+}
+
+func transitionView(t *fsm.Transition, members []cluster.MemberStatus) *api.Transition {
+	if t == nil {
+		return nil
+	}
+	return &api.Transition{
+		At: t.At.UTC(), From: nameOf(t.From, members), To: nameOf(t.To, members), Reason: t.Reason,
+		StagesMS: api.Stages{
+			Detect: api.Millis(t.Stages.Detect), Elect: api.Millis(t.Stages.Elect), Claim: api.Millis(t.Stages.Claim),
+			Confirm: api.Millis(t.Stages.Confirm), Total: api.Millis(t.Stages.Total()),
+		},
+	}
+}
+
+// warnings are what an operator should know although the cluster may be healthy.
+func warnings(s cluster.Status) []string {
+	found := make([]string, 0)
+	for _, m := range s.Members {
+		name := m.Member.Name
+		if m.Reason != "" && m.State != cluster.StateWitness {
+			found = append(found, fmt.Sprintf("%s is not eligible: %s", name, m.Reason))
+		}
+		for _, c := range m.Report.Checks {
+			if c.Known && !c.OK && !strings.Contains(m.Reason, c.Output) {
+				found = append(found, fmt.Sprintf("%s: check %s fails: %s", name, c.Name, c.Output))
+			}
+		}
+		if m.Member.Role == s.Self.Role && m.Member.ConfigDigest != s.Self.ConfigDigest {
+			found = append(found, fmt.Sprintf("%s and %s differ in settings that must agree: cluster, timing, floating_ips, provider, verify_interval", name, s.Self.Name))
+		}
+	}
+	for _, a := range s.Addresses {
+		if a.Error != "" {
+			found = append(found, fmt.Sprintf("%s: %s", a.IP, a.Error))
+		}
+	}
+	return found
+}
+
+// nameOf is the name of the member with this ID; what is no ID stays as it is.
+func nameOf(id string, members []cluster.MemberStatus) string {
+	for _, m := range members {
+		if m.Member.ID == id {
+			return m.Member.Name
+		}
+	}
+	return id
+}
+
+func unlessZero(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/buoy-lb/buoy/api"
+)
+
+const (
+	// transferWait bounds the wait for the cloud to confirm the new holder.
+	transferWait = 60 * time.Second
+	// transferPoll is the pause between two looks meanwhile.
+	transferPoll = 200 * time.Millisecond
+)
+
+func newTransferCommand(g *globals) *cobra.Command {
+	var noWait bool
+	cmd := &cobra.Command{
+		Use:   "transfer [ID]",
+		Short: "Hand the address over to ID, or to the best other node",
+		Long: `Hand leadership, and with it the address, over to the member ID, or to the best
+other eligible one. Any member may be asked. Returns when the cloud has confirmed the
+new holder; exit status 1 if it has not within 60 s.`,
+		Example: `  buoy transfer lb2
+  buoy transfer --no-wait`,
+		Args: usage(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, target := g.client(), strings.Join(args, "")
+			to, err := client.Transfer(cmd.Context(), target)
+			if err != nil {
+				return err
+			}
+			if noWait {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s leads\n", to)
+				return nil
+			}
+			printProgress(cmd.ErrOrStderr(), "%s leads; waiting for the cloud to confirm", to)
+			if err := awaitHolder(cmd.Context(), client, to); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s leads and holds the address\n", to)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when leadership has moved")
+	return cmd
+}
+
+// awaitHolder returns when the cloud has confirmed that member holds every address.
+func awaitHolder(ctx context.Context, client *api.Local, member string) error {
+	ctx, cancel := context.WithTimeout(ctx, transferWait)
+	defer cancel()
+	tick := time.NewTicker(transferPoll)
+	defer tick.Stop()
+	missing := "no answer yet"
+	for {
+		status, err := client.Status(ctx)
+		switch {
+		case err == nil:
+			missing = notConfirmed(status, member)
+		case ctx.Err() == nil:
+			missing = err.Error()
+		}
+		if missing == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s leads, but the move is not confirmed: %s; watch it with \"buoy status\": %w", member, missing, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// notConfirmed says which addresses the cloud has not confirmed as member's; "" if none.
+func notConfirmed(s api.Status, member string) string {
+	var missing []string
+	for _, ip := range s.FloatingIPs {
+		if ip.Holder != member || ip.State != api.IPClaimed {
+			missing = append(missing, describeIP(ip))
+		}
+	}
+	return strings.Join(missing, "; ")
+}
+
+// describeIP is one floating IP in a few words.
+func describeIP(ip api.FloatingIP) string {
+	holder := ip.Holder
+	switch {
+	case holder == "" && ip.Instance != "":
+		holder = "instance " + ip.Instance + " (not a member)"
+	case holder == "":
+		holder = "nobody"
+	}
+	return fmt.Sprintf("%s is %s, held by %s", ip.IP, ip.State, holder)
+}
