@@ -1,0 +1,287 @@
+package fsm
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// start is when the random Views are looked at.
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// around draws a time within a minute of start, or zero.
+var around = rapid.Custom(func(t *rapid.T) time.Time {
+	s := rapid.SampledFrom([]int{-999, -60, -10, -5, -1, 0, 1, 5, 10, 60}).Draw(t, "seconds")
+	if s == -999 {
+		return time.Time{}
+	}
+	return start.Add(time.Duration(s) * time.Second)
+})
+
+// mostly draws true four times out of five.
+var mostly = rapid.Map(rapid.IntRange(0, 4), func(n int) bool { return n > 0 })
+
+var priorities = rapid.SampledFrom([]int{1, 50, 100, 150, 254, 255})
+
+func candidates(t *rapid.T) []Candidate {
+	ids := rapid.SliceOfNDistinct(rapid.IntRange(1, 9), 1, 5, rapid.ID[int]).Draw(t, "ids")
+	var cs []Candidate
+	for _, id := range ids {
+		c := Candidate{
+			Member: Member{
+				ID: fmt.Sprintf("lb%d", id), Address: fmt.Sprintf("10.0.0.%d:7400", (id*7)%5),
+				Role: RoleBalancer, Priority: priorities.Draw(t, "base"), Preempt: rapid.Bool().Draw(t, "preempt"),
+				PreemptDelay: rapid.SampledFrom([]time.Duration{0, 10 * time.Second}).Draw(t, "delay"),
+			},
+			Voter: mostly.Draw(t, "voter"), Reachable: mostly.Draw(t, "reachable"), CaughtUp: mostly.Draw(t, "caught up"),
+			EligibleSince: around.Draw(t, "eligible since"), BackoffUntil: around.Draw(t, "back-off"),
+		}
+		if !mostly.Draw(t, "balancer") {
+			c.Member.Role = RoleWitness
+		}
+		if mostly.Draw(t, "reports") {
+			c.Report = &Report{
+				Health: rapid.SampledFrom([]Health{HealthOK, HealthOK, HealthOK, HealthDegraded, HealthFault, HealthUnknown, "new"}).Draw(t, "health"),
+				// Few priorities, so that equals are frequent.
+				Priority: priorities.Draw(t, "priority"),
+			}
+			if !mostly.Draw(t, "can claim") {
+				c.Report.ClaimFault = "token"
+			}
+		}
+		cs = append(cs, c)
+	}
+	return cs
+}
+
+// views draws a leader's View, mostly idle, now and then nonsense.
+var views = rapid.Custom(func(t *rapid.T) View {
+	v := View{
+		Leader: mostly.Draw(t, "leader"), LeaderSince: start.Add(-time.Duration(rapid.IntRange(0, 2000).Draw(t, "ms")) * time.Millisecond),
+		Candidates: candidates(t),
+	}
+	anyone := rapid.SampledFrom(v.Candidates)
+	v.Self = anyone.Draw(t, "self").Member.ID
+	if !mostly.Draw(t, "idle") {
+		v.Busy = rapid.SampledFrom([]Action{ActionClaim, ActionTransfer, "new"}).Draw(t, "busy")
+	}
+	if !mostly.Draw(t, "no request") {
+		v.Request = &Request{Target: rapid.SampledFrom([]string{"", "nobody", anyone.Draw(t, "target").Member.ID}).Draw(t, "request")}
+	}
+	if !mostly.Draw(t, "no preference") {
+		v.Preferred = anyone.Draw(t, "preferred").Member.ID
+	}
+	for i := range rapid.IntRange(0, 3).Draw(t, "ips") {
+		v.IPs = append(v.IPs, IPView{IP: addr(i), Due: around.Draw(t, "due"), OwnFaults: rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "own faults")})
+	}
+	if rapid.IntRange(0, 20).Draw(t, "nonsense") == 0 {
+		v.Candidates = append(v.Candidates, rapid.SampledFrom([]Candidate{v.Candidates[0], {}}).Draw(t, "double"))
+	}
+	return v
+})
+
+// facts is what the properties need to know of a View, found out the slow way.
+type facts struct {
+	self         Candidate
+	fit          bool
+	targets      []Candidate // eligible others out of back-off, in the View's order
+	higher, best *Candidate  // the best target, if it is of higher priority; the best target
+	ownFault     bool
+	sane, busy   bool
+}
+
+func find(v View) (f facts) {
+	may := func(c Candidate) bool {
+		return c.Member.Role == RoleBalancer && c.Voter && c.Reachable && c.CaughtUp && c.Report != nil &&
+			(c.Report.Health == HealthOK || c.Report.Health == HealthDegraded) && c.Report.ClaimFault == ""
+	}
+	ids := map[string]int{}
+	for _, c := range v.Candidates {
+		ids[c.Member.ID]++
+		if c.Member.ID == v.Self {
+			f.self, f.fit = c, may(c)
+		} else if may(c) && !c.BackoffUntil.After(start) {
+			f.targets = append(f.targets, c)
+		}
+	}
+	for _, c := range f.targets {
+		if f.best == nil || Outranks(c, *f.best) {
+			f.best = &c
+		}
+	}
+	if f.fit && f.best != nil && f.best.Report.Priority > f.self.Report.Priority {
+		f.higher = f.best
+	}
+	for _, ip := range v.IPs {
+		f.ownFault = f.ownFault || ip.OwnFaults >= DefaultPolicy.OwnFaults
+	}
+	f.busy = v.Busy != ActionNone
+	f.sane = len(ids) == len(v.Candidates) && ids[v.Self] == 1 && ids[""] == 0
+	return f
+}
+
+// properties hold of every decision over every View.
+var properties = map[string]func(v View, f facts, d Decision) bool{
+	"a follower waits, without a date": func(v View, _ facts, d Decision) bool {
+		return v.Leader || d.Kind == Wait && d.Next.IsZero()
+	},
+	"an action in flight is waited for or, if a claim, aborted": func(v View, f facts, d Decision) bool {
+		return !v.Leader || !f.busy || d.Next.IsZero() && (d.Kind == Wait || d.Kind == Abort && v.Busy == ActionClaim)
+	},
+	"a claim by an ineligible node is aborted": func(v View, f facts, d Decision) bool {
+		return !v.Leader || !f.sane || v.Busy != ActionClaim || f.fit || d.Kind == Abort
+	},
+	"nonsense is waited out": func(v View, f facts, d Decision) bool {
+		return !v.Leader || f.sane || d.Kind == Wait && d.Reason.Code == ReasonConfused
+	},
+	"a target may hold the address, is not self and not in back-off": func(_ View, f facts, d Decision) bool {
+		return (d.Kind == Transfer) == (d.Target != "") && (d.Kind != Transfer ||
+			slices.ContainsFunc(f.targets, func(c Candidate) bool { return c.Member.ID == d.Target }))
+	},
+	"only an eligible node claims, and only what is due": func(v View, f facts, d Decision) bool {
+		return d.Kind != Claim || f.fit && slices.ContainsFunc(v.IPs, func(ip IPView) bool {
+			return ip.IP == d.IP && !ip.Due.After(start)
+		})
+	},
+	"a leader at rest has a date after now": func(v View, f facts, d Decision) bool {
+		return !v.Leader || f.busy || d.Next.After(start) && !d.Next.After(start.Add(maxNext))
+	},
+	"a request is answered at once, or overtaken by the leader's own trouble": func(v View, f facts, d Decision) bool {
+		answered := d.Kind == Refuse || d.Kind == Transfer && (d.Reason.Code == ReasonRequested || !f.fit)
+		return !v.Leader || !f.sane || f.busy || (v.Request != nil) == answered || v.Request == nil && d.Kind == Transfer
+	},
+	"an empty chair is filled at once, by the best": func(v View, f facts, d Decision) bool {
+		return !v.Leader || !f.sane || f.busy || f.fit || f.best == nil || d.Kind == Transfer &&
+			(d.Target == f.best.Member.ID || d.Reason.Code == ReasonRequested)
+	},
+	"nobody eligible: hold and say so": func(v View, f facts, d Decision) bool {
+		return !v.Leader || !f.sane || f.busy || f.fit || f.best != nil || v.Request != nil || d.Kind == Wait &&
+			(d.Reason.Code == ReasonNobody || d.Reason.Code == ReasonOnlyBarred) && d.Reason.Cause != ""
+	},
+	"an eligible leader yields only to higher priority": func(v View, f facts, d Decision) bool {
+		return d.Kind != Transfer || !f.fit || v.Request != nil || f.ownFault ||
+			target(f, d).Report.Priority > f.self.Report.Priority
+	},
+	"a healthy leader is preempted only by whom it may be": func(v View, f facts, d Decision) bool {
+		if d.Kind != Transfer || !f.fit || v.Request != nil || f.ownFault || f.self.Report.Health != HealthOK {
+			return true
+		}
+		m, since := target(f, d).Member, target(f, d).EligibleSince
+		waited := m.PreemptDelay == 0 || !since.IsZero() && !since.Add(m.PreemptDelay).After(start)
+		return v.Preferred != v.Self && (m.Priority == OwnerPriority || m.Preempt && waited)
+	},
+	"a degraded leader yields at once to the best of higher priority": func(v View, f facts, d Decision) bool {
+		return !v.Leader || !f.sane || f.busy || v.Request != nil || f.higher == nil ||
+			f.self.Report.Health != HealthDegraded || d.Kind == Transfer && d.Target == f.higher.Member.ID ||
+			d.Reason.Code == ReasonSettling
+	},
+	"undisturbed, what is due is claimed": func(v View, f facts, d Decision) bool {
+		return !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || f.higher != nil || f.ownFault ||
+			d.Kind == Claim || d.Reason.Code == ReasonSettling ||
+			!slices.ContainsFunc(v.IPs, func(ip IPView) bool { return !ip.Due.After(start) })
+	},
+	"settling ends": func(v View, _ facts, d Decision) bool {
+		return d.Reason.Code != ReasonSettling || d.Next.Equal(v.LeaderSince.Add(DefaultPolicy.Settle))
+	},
+}
+
+func target(f facts, d Decision) Candidate {
+	i := slices.IndexFunc(f.targets, func(c Candidate) bool { return c.Member.ID == d.Target })
+	return f.targets[i]
+}
+
+func TestDecideProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := views.Draw(t, "view")
+		f, d := find(v), Decide(DefaultPolicy, v, start)
+		for name, holds := range properties {
+			if !holds(v, f, d) {
+				t.Errorf("violated: %s\n%+v", name, d)
+			}
+		}
+		if d.Reason.String() == string(d.Reason.Code) {
+			t.Errorf("no words for %+v", d.Reason)
+		}
+	})
+}
+
+func TestDecideIgnoresOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := views.Draw(t, "view")
+		want := Decide(DefaultPolicy, v, start)
+		v.Candidates = rapid.Permutation(v.Candidates).Draw(t, "candidates")
+		v.IPs = rapid.Permutation(v.IPs).Draw(t, "ips")
+		if got := Decide(DefaultPolicy, v, start); got != want {
+			t.Errorf("%+v\nin another order %+v", want, got)
+		}
+	})
+}
+
+// Next is trustworthy: before it nothing would be decided that is not decided now, and
+// the reason, which is logged when it changes, does not change.
+func TestDecideSleepsThroughNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := views.Draw(t, "view")
+		d := Decide(DefaultPolicy, v, start)
+		if d.Kind != Wait || d.Next.IsZero() {
+			return
+		}
+		early := time.Duration(rapid.Int64Range(1, int64(d.Next.Sub(start))).Draw(t, "before next"))
+		got := Decide(DefaultPolicy, v, d.Next.Add(-early))
+		if got.Kind != Wait || got.Reason != d.Reason {
+			t.Errorf("%+v\n%v before Next %+v", d, early, got)
+		}
+	})
+}
+
+// Hand-overs end: in a world that stands still, leadership does not go in circles.
+func TestHandOversEnd(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := views.Draw(t, "view")
+		v.Leader, v.Busy, v.Request, v.IPs = true, ActionNone, nil, nil
+		for range v.Candidates {
+			d := Decide(DefaultPolicy, v, start)
+			if d.Kind != Transfer {
+				return
+			}
+			v.Self = d.Target
+		}
+		t.Errorf("still moving after %d hand-overs, now at %s", len(v.Candidates), v.Self)
+	})
+}
+
+// Whatever the numbers, Decide answers, and never asks to be called again at once.
+func TestDecideIsTotal(t *testing.T) {
+	for _, p := range []Policy{{}, {Settle: -time.Hour, OwnFaults: -1, Recheck: -time.Hour}, {Settle: 1 << 62, Recheck: 1 << 62}} {
+		for _, v := range []View{{}, {Leader: true}, {Leader: true, Candidates: []Candidate{{}}},
+			{Leader: true, Self: "lb1", Candidates: []Candidate{{Member: Member{ID: "lb1"}}}},
+			{Leader: true, Self: "lb1", Candidates: []Candidate{{Member: Member{ID: "lb1"}}, {}}},
+			{Leader: true, Self: "lb1", IPs: []IPView{{}}, Candidates: []Candidate{healthy("lb1", 100)}},
+		} {
+			if d := Decide(p, v, start); v.Leader && !d.Next.After(start) {
+				t.Errorf("Decide(%+v, %+v) = %+v", p, v, d)
+			}
+		}
+	}
+}
+
+func healthy(id string, priority int) Candidate {
+	return Candidate{
+		Member: Member{ID: id, Role: RoleBalancer, Priority: priority, Preempt: true},
+		Report: &Report{Health: HealthOK, Priority: priority},
+		Voter:  true, Reachable: true, CaughtUp: true,
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	v := View{Leader: true, Self: "lb3", IPs: []IPView{{IP: addr(1), Due: start.Add(time.Minute)}}}
+	for i := range 5 {
+		v.Candidates = append(v.Candidates, healthy(fmt.Sprintf("lb%d", i), 103-i%3))
+	}
+	for b.Loop() {
+		Decide(DefaultPolicy, v, start)
+	}
+}
