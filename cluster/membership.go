@@ -90,7 +90,7 @@ func (n *Node) Admit(ctx context.Context, c fsm.Contact) error {
 		return fmt.Errorf("make %s a voter: %w", c.Name, err)
 	}
 	n.log.Info("joined", "member", c.Name, "address", c.Member.Address, "voters", len(n.servers()))
-	n.wakeUp()
+	n.post((*loop).tick) // do not wait to hear from it
 	return nil
 }
 

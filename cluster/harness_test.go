@@ -1,0 +1,528 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/buoy-lb/buoy/fsm"
+)
+
+// The harness runs real raft over its in-memory transport inside a synctest bubble:
+// minutes of cluster life take milliseconds, and no test sleeps for real.
+
+var (
+	testIP  = netip.MustParseAddr("203.0.113.10")
+	testLAN = Timing{Heartbeat: 300 * time.Millisecond, Election: 300 * time.Millisecond, Lease: 150 * time.Millisecond}
+)
+
+// world is a cluster, the network between its nodes, and the cloud behind it.
+type world struct {
+	t     *testing.T
+	start time.Time
+	cloud *cloud
+	boxes map[string]*box
+
+	mu  sync.Mutex
+	cut map[[2]string]bool // from, to
+	// dropReports loses what followers forward.
+	dropReports atomic.Bool
+}
+
+// box is a machine: its disk outlives the daemon on it.
+type box struct {
+	w      *world
+	name   string
+	member fsm.Member
+	timing Timing
+	dir    *Dir
+	mutant bool
+
+	node   *Node
+	trans  *raft.InmemTransport
+	stop   context.CancelFunc
+	done   chan error
+	checks []fsm.Check
+}
+
+// bubble runs body in a synctest bubble with a world that is closed at its end.
+func bubble(t *testing.T, body func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, start: time.Now(), boxes: map[string]*box{}, cut: map[[2]string]bool{}}
+		w.cloud = &cloud{w: w, faults: map[string]error{}}
+		defer w.close()
+		body(t, w)
+	})
+}
+
+// three is the usual cluster: lb1 150, lb2 100, lb3 50, formed and settled on lb1.
+func three(t *testing.T, body func(t *testing.T, w *world)) {
+	t.Helper()
+	bubble(t, func(t *testing.T, w *world) {
+		for i, priority := range []int{150, 100, 50} {
+			w.add(fmt.Sprintf("lb%d", i+1), priority, nil)
+		}
+		w.form("lb1", "lb2", "lb3")
+		w.settles("lb1", 10*time.Second)
+		time.Sleep(2 * tickInterval) // everybody has been asked
+		body(t, w)
+	})
+}
+
+func (w *world) add(name string, priority int, change func(*box)) *box {
+	n := len(w.boxes) + 1
+	b := &box{
+		w: w, name: name, dir: MemoryDir("web", name), timing: testLAN,
+		checks: []fsm.Check{{Name: "haproxy", Known: true, OK: true}},
+	}
+	b.member = fsm.Member{
+		ID: b.dir.ServerID(), Name: name, Address: fmt.Sprintf("10.0.0.%d:7400", n), Instance: fmt.Sprint(100 + n),
+		Role: fsm.RoleBalancer, Priority: priority, Preempt: true, Version: "test",
+	}
+	if change != nil {
+		change(b)
+	}
+	w.put(name, b)
+	b.boot()
+	return b
+}
+
+func (w *world) form(first string, rest ...string) {
+	w.t.Helper()
+	w.must(w.boxes[first].node.Init(context.Background()))
+	for _, name := range rest {
+		if name != first {
+			w.must(w.boxes[name].node.Join(context.Background(), w.boxes[first].member.Address, func(string) {}))
+		}
+	}
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) close() {
+	for _, b := range w.boxes {
+		if b.node != nil {
+			b.stop()
+		}
+	}
+	for _, b := range w.boxes {
+		if b.node != nil {
+			<-b.done
+		}
+	}
+	// What raft still owes to abandoned futures.
+	time.Sleep(2 * time.Minute)
+}
+
+func testLogger(name string) hclog.Logger {
+	if os.Getenv("BUOY_TEST_LOG") == "" {
+		return hclog.NewNullLogger()
+	}
+	return hclog.New(&hclog.LoggerOptions{Name: name, Level: hclog.Info, IndependentLevels: true})
+}
+
+// boot starts the daemon on what its disk holds.
+func (b *box) boot() {
+	w := b.w
+	_, b.trans = raft.NewInmemTransportWithTimeout(raft.ServerAddress(b.member.Address), time.Second)
+	node, err := Open(Config{
+		Cluster: "web", Member: b.member, Dir: b.dir, Timing: b.timing,
+		Transport: func(raft.ServerAddressProvider) raft.Transport { return b.trans },
+		Peers:     peersOf{b}, Claimer: &claimer{b}, FloatingIPs: []netip.Addr{testIP},
+		VerifyInterval: 30 * time.Second, Logger: testLogger(b.name),
+		Boottime: func() time.Duration { return time.Since(w.start) },
+	})
+	w.must(err)
+	node.noTicketWait = b.mutant
+	b.run(node)
+	ctx, stop := context.WithCancel(context.Background())
+	b.stop, b.done = stop, make(chan error, 1)
+	go func() { b.done <- node.Run(ctx) }()
+	node.SetHealth(b.checks, 0)
+}
+
+// connect makes the transports agree with the cuts.
+func (w *world) connect() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.boxes {
+		if a.trans == nil {
+			continue
+		}
+		for _, b := range w.boxes {
+			if a == b {
+				continue
+			}
+			address := raft.ServerAddress(b.member.Address)
+			if b.node == nil || w.cut[[2]string{a.name, b.name}] {
+				a.trans.Disconnect(address)
+			} else {
+				a.trans.Connect(address, b.trans)
+			}
+		}
+	}
+}
+
+// isolate cuts a node off from all others, in both directions.
+func (w *world) isolate(name string, cut bool) {
+	w.mu.Lock()
+	for other := range w.boxes {
+		w.cut[[2]string{name, other}] = cut
+		w.cut[[2]string{other, name}] = cut
+	}
+	w.mu.Unlock()
+	w.connect()
+}
+
+// quit stops the daemon as SIGTERM does.
+func (b *box) quit() {
+	b.w.t.Helper()
+	b.stop()
+	b.w.must(<-b.done)
+	b.run(nil)
+}
+
+// kill ends the daemon without a word to anybody, as SIGKILL does.
+func (b *box) kill() {
+	b.run(nil)
+	b.trans.DisconnectAll()
+	// What the daemon does from here on, it does alone.
+	b.w.isolate(b.name, true)
+	b.stop()
+	<-b.done
+	b.w.isolate(b.name, false)
+}
+
+func (b *box) health(checks ...fsm.Check) {
+	b.checks = checks
+	b.node.SetHealth(checks, time.Millisecond)
+}
+
+func (b *box) fault() {
+	b.health(fsm.Check{Name: "haproxy", Known: true, Fault: true, Output: "gone"})
+}
+
+func (b *box) heal() {
+	b.health(fsm.Check{Name: "haproxy", Known: true, OK: true})
+}
+
+// leader is the box that leads the highest term.
+func (w *world) leader() *box {
+	var best *box
+	for _, b := range w.boxes {
+		if b.node != nil && b.node.raft.State() == raft.Leader && (best == nil || b.node.raft.CurrentTerm() > best.node.raft.CurrentTerm()) {
+			best = b
+		}
+	}
+	return best
+}
+
+// settles waits until name leads, holds the address by the cloud's record, and knows it.
+func (w *world) settles(name string, within time.Duration) {
+	w.t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		l := w.leader()
+		if l != nil && l.name == name && w.cloud.holder() == name {
+			if s := l.node.Status(); len(s.Addresses) == 1 && s.Addresses[0].State == AddressClaimed {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			leader := "nobody"
+			if l != nil {
+				leader = l.name
+			}
+			w.t.Fatalf("after %v %s leads and %s holds the address; want %s", within, leader, w.cloud.holder(), name)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// stays checks that the address does not move for d.
+func (w *world) stays(d time.Duration) {
+	w.t.Helper()
+	writes := len(w.cloud.writes())
+	time.Sleep(d)
+	if more := w.cloud.writes()[writes:]; len(more) > 0 {
+		w.t.Fatalf("within %v the address was written: %+v", d, more)
+	}
+}
+
+// peersOf is the API between members, without HTTP.
+type peersOf struct{ b *box }
+
+var errRefused = errors.New("connection refused")
+
+func (p peersOf) at(ctx context.Context, id, address string) (*Node, error) {
+	node, member, cut := p.b.w.find(p.b.name, address)
+	switch {
+	case cut:
+		<-ctx.Done()
+		return nil, ctx.Err()
+	case node == nil:
+		return nil, errRefused
+	case id != "" && member != id:
+		return nil, fmt.Errorf("%s answers at %s, not %s", member, address, id)
+	}
+	return node, nil
+}
+
+// find returns who listens at address, and whether from can get there.
+func (w *world) find(from, address string) (node *Node, member string, cut bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, b := range w.boxes {
+		if b.member.Address == address {
+			return b.node, b.member.ID, w.cut[[2]string{from, b.name}] || w.cut[[2]string{b.name, from}]
+		}
+	}
+	return nil, "", false
+}
+
+// run says what is running on b: nil when its daemon is down.
+func (b *box) run(node *Node) {
+	b.w.mu.Lock()
+	b.node = node
+	b.w.mu.Unlock()
+	b.w.connect()
+}
+
+// put enters a machine into the world, or takes it out if b is nil.
+func (w *world) put(name string, b *box) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if b == nil {
+		delete(w.boxes, name)
+		return
+	}
+	w.boxes[name] = b
+}
+
+func (p peersOf) Probe(ctx context.Context, id, address string) (fsm.Contact, error) {
+	n, err := p.at(ctx, id, address)
+	if err != nil {
+		return fsm.Contact{}, err
+	}
+	return n.Contact(), nil
+}
+
+func (p peersOf) Forward(ctx context.Context, id, address string, r fsm.Report) error {
+	n, err := p.at(ctx, id, address)
+	if err != nil {
+		return err
+	}
+	if p.b.w.dropReports.Load() {
+		return errRefused
+	}
+	return n.Receive(ctx, r)
+}
+
+func (p peersOf) SelfTest(ctx context.Context, id, address string) error {
+	n, err := p.at(ctx, id, address)
+	if err != nil {
+		return err
+	}
+	return n.SelfTest(ctx)
+}
+
+func (p peersOf) Join(ctx context.Context, id, address string, c fsm.Contact) error {
+	n, err := p.at(ctx, id, address)
+	if err != nil {
+		return err
+	}
+	return n.Admit(ctx, c)
+}
+
+// cloud holds one address and the record of every write.
+type cloud struct {
+	w *world
+
+	mu      sync.Mutex
+	held    string
+	latency time.Duration
+	faults  map[string]error // by node
+	journal []write
+	rights  []right
+}
+
+// write is one accepted request to move the address.
+type write struct {
+	node  string
+	epoch uint64
+	at    time.Duration
+}
+
+// right is a stretch of time in which a node's ticket was seen to be valid.
+type right struct {
+	node     string
+	from, to time.Duration
+}
+
+func (c *cloud) holder() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held
+}
+
+func (c *cloud) steal(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = name
+}
+
+func (c *cloud) fail(name string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.faults[name] = err
+}
+
+func (c *cloud) setLatency(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.latency = d
+}
+
+func (c *cloud) writes() []write {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.journal)
+}
+
+// attempts counts the writes begun.
+func (c *cloud) attempts() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.rights)
+}
+
+// overlap is the longest time for which two nodes had the right to write at once.
+func (c *cloud) overlap() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var worst time.Duration
+	for i, a := range c.rights {
+		for _, b := range c.rights[:i] {
+			if a.node != b.node {
+				worst = max(worst, min(a.to, b.to)-max(a.from, b.from))
+			}
+		}
+	}
+	return worst
+}
+
+// disciplined fails the test if the record shows a write that must not have been.
+func (c *cloud) disciplined(t *testing.T) {
+	t.Helper()
+	if o := c.overlap(); o > 0 {
+		t.Errorf("two nodes had tickets for %v at once", o)
+	}
+	owner := map[uint64]string{}
+	var last uint64
+	for _, w := range c.writes() {
+		if w.epoch < last {
+			t.Errorf("%s wrote under epoch %d after epoch %d had", w.node, w.epoch, last)
+		}
+		last = w.epoch
+		if o, ok := owner[w.epoch]; ok && o != w.node {
+			t.Errorf("%s and %s both wrote under epoch %d", o, w.node, w.epoch)
+		}
+		owner[w.epoch] = w.node
+	}
+}
+
+// claimer is a node's way to the cloud.
+type claimer struct{ b *box }
+
+// testFault is a cloud error of either kind.
+type testFault struct{ own bool }
+
+func (e testFault) Error() string  { return fmt.Sprintf("cloud fault (own: %v)", e.own) }
+func (e testFault) OwnFault() bool { return e.own }
+
+func (c *claimer) look() (string, error) {
+	cl := c.b.w.cloud
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return cl.held, cl.faults[c.b.name]
+}
+
+func (c *claimer) SelfTest(context.Context) error {
+	_, err := c.look()
+	return err
+}
+
+func (c *claimer) Ensure(ctx context.Context, e Ensure, fence Fence) (Outcome, error) {
+	held, err := c.look()
+	out := Outcome{From: held, Instance: c.b.member.Instance}
+	if err != nil || held == c.b.name {
+		out.Confirmed = time.Now()
+		return out, err
+	}
+	check, done, err := fence(ctx)
+	if err != nil {
+		return out, err
+	}
+	err = c.write(ctx, e, check)
+	done()
+	if err != nil {
+		return out, err
+	}
+	out.Moved, out.Accepted, out.Confirmed = true, time.Now(), time.Now()
+	return out, nil
+}
+
+// write holds the right to write for as long as the cloud takes, and records it.
+func (c *claimer) write(ctx context.Context, e Ensure, check func() error) error {
+	cl := c.b.w.cloud
+	if err := check(); err != nil {
+		return err
+	}
+	cl.mu.Lock()
+	began, latency := time.Since(c.b.w.start), cl.latency
+	cl.rights = append(cl.rights, right{c.b.name, began, began})
+	i := len(cl.rights) - 1
+	cl.mu.Unlock()
+	for end := time.Now().Add(latency); time.Now().Before(end); {
+		if err := sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+		if check() == nil {
+			cl.mu.Lock()
+			cl.rights[i].to = time.Since(c.b.w.start)
+			cl.mu.Unlock()
+		}
+	}
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	cl.held = c.b.name
+	cl.journal = append(cl.journal, write{c.b.name, e.Epoch, began})
+	return nil
+}
+
+// campaign makes the node stand for election at once, past every voter's loyalty to the
+// present leader, as a transfer of leadership does.
+func (b *box) campaign() {
+	b.w.t.Helper()
+	_, outsider := raft.NewInmemTransport("outsider")
+	outsider.Connect(raft.ServerAddress(b.member.Address), b.trans)
+	args := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}
+	b.w.must(outsider.TimeoutNow("", raft.ServerAddress(b.member.Address), args, &raft.TimeoutNowResponse{}))
+}
