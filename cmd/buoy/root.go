@@ -53,6 +53,7 @@ its HAProxy is healthy, holds the address: it claims it from the cloud and keeps
 		newLeaderCommand(g),
 		newTransferCommand(g),
 		newCheckCommand(g),
+		newDemoCommand(),
 		newKeygenCommand(),
 		newVersionCommand(),
 		newCompletionCommand(),

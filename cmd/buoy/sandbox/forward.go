@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"io"
 	"net"
 	"sync"
@@ -21,8 +22,8 @@ type forwarder struct {
 	ended bool
 }
 
-func newForwarder(address string) (*forwarder, error) {
-	l, err := net.Listen("tcp", address)
+func newForwarder(ctx context.Context, address string) (*forwarder, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +51,8 @@ func (f *forwarder) serve(client net.Conn) {
 	if !f.keep(client) || target == nil || *target == "" {
 		return
 	}
-	server, err := net.DialTimeout("tcp", *target, time.Second)
+	dialer := net.Dialer{Timeout: time.Second}
+	server, err := dialer.DialContext(context.Background(), "tcp", *target)
 	if err != nil {
 		return
 	}
@@ -84,16 +86,16 @@ func (f *forwarder) drop(conn net.Conn) {
 	f.mu.Lock()
 	delete(f.conns, conn)
 	f.mu.Unlock()
-	_ = conn.Close()
+	conn.Close()
 }
 
 // close ends the listener and every connection, and waits for their goroutines.
 func (f *forwarder) close() {
-	_ = f.listener.Close()
+	f.listener.Close()
 	f.mu.Lock()
 	f.ended = true
 	for conn := range f.conns {
-		_ = conn.Close()
+		conn.Close()
 	}
 	f.mu.Unlock()
 	f.wg.Wait()

@@ -70,11 +70,12 @@ func (n *Node) StartHAProxy(ctx context.Context) error {
 }
 
 func (n *Node) awaitHAProxy(ctx context.Context) error {
-	return poll(ctx, "HAProxy of "+n.Name+" to listen", func(context.Context) error {
+	return Poll(ctx, "HAProxy of "+n.Name+" to listen", func(ctx context.Context) error {
 		if !n.haproxy.running() {
 			return errStop{fmt.Errorf("it ended; see %s", n.haproxyLog())}
 		}
-		conn, err := net.DialTimeout("tcp", n.web, time.Second)
+		dialer := net.Dialer{Timeout: time.Second}
+		conn, err := dialer.DialContext(ctx, "tcp", n.web)
 		if err != nil {
 			return err
 		}
@@ -94,5 +95,8 @@ func (n *Node) HangHAProxy() { n.haproxy.signal(syscall.SIGSTOP) }
 
 // ResumeHAProxy ends what HangHAProxy began.
 func (n *Node) ResumeHAProxy() { n.haproxy.signal(syscall.SIGCONT) }
+
+// HAProxyPID is the process ID of the last start.
+func (n *Node) HAProxyPID() int { return n.haproxy.cmd.Process.Pid }
 
 func (n *Node) haproxyLog() string { return filepath.Join(n.Dir, "haproxy.log") }

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -27,11 +28,11 @@ type network struct {
 	lock   net.Listener
 }
 
-func newNetwork() (*network, error) {
+func newNetwork(ctx context.Context) (*network, error) {
 	var failures error
 	for range 20 {
 		prefix := fmt.Sprintf("127.%d.%d.", 1+rand.IntN(250), rand.IntN(250))
-		lock, err := net.Listen("tcp", fmt.Sprintf("%s%d:%d", prefix, cloudHost, lockPort))
+		lock, err := new(net.ListenConfig).Listen(ctx, "tcp", fmt.Sprintf("%s%d:%d", prefix, cloudHost, lockPort))
 		if err == nil {
 			return &network{prefix: prefix, lock: lock}, nil
 		}
@@ -45,12 +46,12 @@ func (n *network) host(last int) string { return fmt.Sprintf("%s%d", n.prefix, l
 // freePort returns preferred, or else another port, which is free on every host of the
 // network. It stays below the ephemeral ports (net.ipv4.ip_local_port_range), where an
 // outgoing connection could take it while its owner restarts.
-func (n *network) freePort(preferred int) (int, error) {
+func (n *network) freePort(ctx context.Context, preferred int) (int, error) {
 	var failures error
 	port := preferred
 	for range 20 {
 		// A listener on 0.0.0.0 is the only likely conflict: it would hold all hosts.
-		l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", n.host(cloudHost), port))
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", fmt.Sprintf("%s:%d", n.host(cloudHost), port))
 		if err == nil {
 			return port, l.Close()
 		}
@@ -60,4 +61,4 @@ func (n *network) freePort(preferred int) (int, error) {
 	return 0, fmt.Errorf("find a free port: %w", failures)
 }
 
-func (n *network) close() { _ = n.lock.Close() }
+func (n *network) close() { n.lock.Close() }

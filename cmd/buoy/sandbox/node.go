@@ -190,7 +190,7 @@ func (n *Node) StartDaemon(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return poll(ctx, "the daemon of "+n.Name+" to answer", func(ctx context.Context) error {
+	return Poll(ctx, "the daemon of "+n.Name+" to answer", func(ctx context.Context) error {
 		if !n.daemon.running() {
 			return errStop{fmt.Errorf("it ended: %s", n.Tail(3))}
 		}

@@ -15,9 +15,9 @@ type errStop struct{ error }
 
 func (e errStop) Unwrap() error { return e.error }
 
-// poll calls look until it returns nil, an errStop, or ctx ends. The error names what
+// Poll calls look until it returns nil, an errStop, or ctx ends. The error names what
 // was awaited and what was seen last.
-func poll(ctx context.Context, what string, look func(context.Context) error) error {
+func Poll(ctx context.Context, what string, look func(context.Context) error) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {

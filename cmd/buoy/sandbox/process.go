@@ -23,7 +23,7 @@ func startProcess(logPath, name string, args ...string) (*process, error) {
 		return nil, err
 	}
 	// The child holds its own copy of the descriptor.
-	defer func() { _ = log.Close() }()
+	defer log.Close()
 
 	// Not CommandContext: a child lives until somebody here ends it, and dies with us.
 	cmd := exec.CommandContext(context.Background(), name, args...)

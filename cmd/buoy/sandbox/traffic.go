@@ -39,18 +39,16 @@ type Outage struct {
 	LastError error
 }
 
-// StartTraffic sends requests to the floating IP until ctx ends; then wait returns.
-func (w *World) StartTraffic(ctx context.Context) (t *Traffic, wait func()) {
-	t = &Traffic{url: w.URL, client: &http.Client{
+// NewTraffic returns a client of the floating IP, idle until Run.
+func (w *World) NewTraffic() *Traffic {
+	return &Traffic{url: w.URL, client: &http.Client{
 		Timeout:   requestTimeout,
 		Transport: &http.Transport{DisableKeepAlives: true},
 	}}
-	var done sync.WaitGroup
-	done.Go(func() { t.run(ctx) })
-	return t, done.Wait
 }
 
-func (t *Traffic) run(ctx context.Context) {
+// Run sends requests until ctx ends.
+func (t *Traffic) Run(ctx context.Context) {
 	tick := time.NewTicker(requestInterval)
 	defer tick.Stop()
 	for {
@@ -77,7 +75,7 @@ func (t *Traffic) request(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = resp.Body.Close() }()
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("answered %s", resp.Status)
 	}
@@ -116,7 +114,7 @@ func (t *Traffic) Reset() Outage {
 // WaitServed waits until a request that began after the call has succeeded.
 func (t *Traffic) WaitServed(ctx context.Context) error {
 	begun := time.Now()
-	return poll(ctx, "a request to be served", func(context.Context) error {
+	return Poll(ctx, "a request to be served", func(context.Context) error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if t.last.After(begun) {

@@ -108,8 +108,8 @@ func (w *World) makeDir(context.Context) (err error) {
 	return nil
 }
 
-func (w *World) makeNetwork(context.Context) (err error) {
-	if w.net, err = newNetwork(); err != nil {
+func (w *World) makeNetwork(ctx context.Context) (err error) {
+	if w.net, err = newNetwork(ctx); err != nil {
 		return err
 	}
 	w.onClose(w.net.close)
@@ -117,7 +117,7 @@ func (w *World) makeNetwork(context.Context) (err error) {
 		port      *int
 		preferred int
 	}{{&w.memberPort, memberPort}, {&w.publicPort, publicPort}, {&w.webPort, webPort}} {
-		if *p.port, err = w.net.freePort(p.preferred); err != nil {
+		if *p.port, err = w.net.freePort(ctx, p.preferred); err != nil {
 			return err
 		}
 	}
@@ -138,12 +138,12 @@ func (w *World) makeBackend(ctx context.Context) error {
 		}),
 	}
 	go func() { _ = server.Serve(l) }() // until Close
-	w.onClose(func() { _ = server.Close() })
+	w.onClose(func() { server.Close() })
 	return nil
 }
 
-func (w *World) makeAddress(context.Context) (err error) {
-	if w.forward, err = newForwarder(fmt.Sprintf("%s:%d", w.net.host(addressHost), w.webPort)); err != nil {
+func (w *World) makeAddress(ctx context.Context) (err error) {
+	if w.forward, err = newForwarder(ctx, fmt.Sprintf("%s:%d", w.net.host(addressHost), w.webPort)); err != nil {
 		return err
 	}
 	w.onClose(w.forward.close)
@@ -254,7 +254,7 @@ func (w *World) WaitHolder(ctx context.Context, name string) (time.Time, error) 
 // WaitState waits until the named node says of itself that it is in the given state.
 func (w *World) WaitState(ctx context.Context, name string, state api.MemberState) error {
 	n := w.Node(name)
-	return poll(ctx, name+" to be "+string(state), func(ctx context.Context) error {
+	return Poll(ctx, name+" to be "+string(state), func(ctx context.Context) error {
 		s, err := n.Status(ctx)
 		if err != nil {
 			return err
