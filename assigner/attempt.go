@@ -43,7 +43,8 @@ func (a *attempt) run(ctx context.Context) error {
 	return a.verify(ctx)
 }
 
-// look is the first look. It is done if the address is here and at rest, or if nobody can tell and it was claimed in this epoch already.
+// look is the first look. It is done if the address is here and at rest, or if nobody can tell and
+// it was claimed in this epoch already.
 func (a *attempt) look(ctx context.Context) (done bool, err error) {
 	h, err := a.settled(ctx)
 	if err != nil {
@@ -78,7 +79,8 @@ func (a *attempt) settled(ctx context.Context) (Holding, error) {
 			return h, nil
 		}
 		if time.Now().After(deadline) {
-			return Holding{}, &Error{Class: Pending, Err: fmt.Errorf("the address has had a pending action for %v (last seen at %s)", lockWait, name(h.Instance))}
+			return Holding{}, Errorf(Pending, "an action has been pending on the address for %v (last seen at %s)",
+				lockWait, name(h.Instance))
 		}
 		if err := sleep(ctx, pollDelay(n)); err != nil {
 			return Holding{}, fmt.Errorf("wait for a pending action: %w", err)
@@ -98,7 +100,8 @@ func (a *attempt) claim(ctx context.Context) (action string, err error) {
 	if err != nil {
 		return "", &Error{Class: NoRight, Op: "obtain the right to write", Err: err}
 	}
-	// By the provider's contract nothing more can be written once Claim has returned: the right may go.
+	// By the provider's contract nothing more can be written once Claim has returned: the right may
+	// go.
 	defer done()
 	action, err = a.p.Claim(ctx, a.IP, check)
 	var e *Error
@@ -109,16 +112,18 @@ func (a *attempt) claim(ctx context.Context) (action string, err error) {
 		return "", err
 	}
 	a.out.Accepted = time.Now()
-	a.log.Info("claim accepted", "ip", a.IP, "from", a.out.From, "instance", a.out.Instance, "epoch", a.Epoch, "action", action,
-		"took", time.Since(a.begun))
+	a.log.Info("claim accepted", "ip", a.IP, "from", a.out.From, "instance", a.out.Instance,
+		"epoch", a.Epoch, "action", action, "took", time.Since(a.begun))
 	return action, nil
 }
 
-// afterRefusal looks whether a claim that was answered with an error, or not at all, took effect nevertheless, so that it is not repeated.
+// afterRefusal looks whether a claim that was answered with an error, or not at all, took effect
+// nevertheless, so that it is not repeated.
 func (a *attempt) afterRefusal(ctx context.Context, refusal error) error {
 	e := classify(ctx, "", refusal)
 	if e.Class == Own || e.Class == NoRight || e.RetryAfter > 0 {
-		// Nothing was written, or the cloud asked to be left alone; then the next attempt begins with the look.
+		// Nothing was written, or the cloud asked to be left alone; then the next attempt begins
+		// with the look.
 		return refusal
 	}
 	h, err := a.settled(ctx)
@@ -126,7 +131,8 @@ func (a *attempt) afterRefusal(ctx context.Context, refusal error) error {
 	case err != nil:
 		return fmt.Errorf("%w; then %w", refusal, err)
 	case !h.Unknown && h.Instance == a.out.Instance:
-		// A lost reply is our doing. A refusal is not: it was here before (Believed was out of date), or came by an earlier attempt.
+		// A lost reply is our doing. A refusal is not: it was here before (Believed was out of
+		// date), or came by an earlier attempt.
 		a.out.Moved = e.Class != Pending
 		a.confirm()
 		return nil
@@ -136,8 +142,9 @@ func (a *attempt) afterRefusal(ctx context.Context, refusal error) error {
 	return refusal
 }
 
-// follow waits until the cloud has finished with the action, or no longer says that it is at work. Only a fault of our own ends it early: the
-// write is accepted, and what the others lose is only sight of it.
+// follow waits until the cloud has finished with the action, or no longer says that it is at work.
+// Only a fault of our own ends it early: the write is accepted, and what the others lose is only
+// sight of it.
 func (a *attempt) follow(ctx context.Context, action string) error {
 	deadline := a.out.Accepted.Add(followWait)
 	var pause time.Duration
@@ -189,26 +196,28 @@ func (a *attempt) verify(ctx context.Context) error {
 func (a *attempt) confirm() {
 	a.out.Confirmed = time.Now()
 	if !a.last.atHome || a.out.Moved {
-		a.log.Info("claim confirmed", "ip", a.IP, "holder", a.out.Instance, "from", a.out.From, "moved", a.out.Moved, "epoch", a.Epoch,
-			"took", a.out.Confirmed.Sub(a.begun))
+		a.log.Info("claim confirmed", "ip", a.IP, "holder", a.out.Instance, "instance", a.out.Instance,
+			"from", a.out.From, "moved", a.out.Moved, "epoch", a.Epoch, "took", a.out.Confirmed.Sub(a.begun))
 	}
 	a.next.atHome = true
 }
 
-// refused classes a claim that did not take while the address was free to move: for a while "wait", then this node's own fault.
+// refused classes a claim that did not take while the address was free to move: for a while "wait",
+// then this node's own fault.
 func (a *attempt) refused(err error) error {
 	a.next.refusedSince = a.last.refusedSince
 	if a.next.refusedSince.IsZero() {
 		a.next.refusedSince = time.Now()
 	}
 	if since := time.Since(a.next.refusedSince); since >= busyGrace {
-		return &Error{Class: Own, Err: fmt.Errorf("refused for %v while the address is at rest: is an action running on instance %s? %w",
-			since.Round(time.Second), a.out.Instance, err)}
+		return Errorf(Own, "refused for %v while the address is at rest: is an action running on instance %s? %w",
+			since.Round(time.Second), a.out.Instance, err)
 	}
 	return &Error{Class: Pending, Err: err}
 }
 
-// pollDelay is the n-th wait while the cloud works: a few quick looks for fast clouds, then each 0.5 s for 5 s, each second for 10 s, each 2 s.
+// pollDelay is the n-th wait while the cloud works: a few quick looks for fast clouds, then each
+// 0.5 s for 5 s, each second for 10 s, each 2 s.
 func pollDelay(n int) time.Duration {
 	switch {
 	case n < 3:

@@ -11,16 +11,20 @@ import (
 )
 
 const (
-	// lockWait is how long one Ensure waits for somebody else's action on the address before its caller gets a say.
+	// lockWait is how long one Ensure waits for somebody else's action on the address before its
+	// caller gets a say.
 	lockWait = 15 * time.Second
-	// followWait is how long an accepted claim is followed. Clouds take 1 to 12 s; what takes a minute has gone wrong.
+	// followWait is how long an accepted claim is followed. Clouds take 1 to 12 s; what takes a
+	// minute has gone wrong.
 	followWait = time.Minute
-	// busyGrace is how long refusals of an unlocked address count as "wait": DigitalOcean refuses while an action runs on the droplet (a
-	// snapshot, a volume), and after that long a peer does better.
+	// busyGrace is how long refusals of an unlocked address count as "wait": DigitalOcean refuses
+	// while an action runs on the droplet (a snapshot, a volume), and after that long a peer does
+	// better.
 	busyGrace = 10 * time.Second
 )
 
-// Claimer runs the claim procedure over one provider. It is safe for concurrent use; writes go out one at a time.
+// Claimer runs the claim procedure over one provider. It is safe for concurrent use; writes go out
+// one at a time.
 type Claimer struct {
 	p     Provider
 	log   hclog.Logger
@@ -50,11 +54,12 @@ func New(p Provider, log hclog.Logger) *Claimer {
 type Request struct {
 	IP    netip.Addr
 	Fence Fence
-	// Epoch is the caller's term of leadership: it goes out with every request, and a provider that cannot tell the holder is asked to claim
-	// once an epoch. 0 = none.
+	// Epoch is the caller's term of leadership: it goes out with every request, and a provider that
+	// cannot tell the holder is asked to claim once an epoch. 0 = none.
 	Epoch uint64
-	// Believed names the instance that holds the address according to the caller's record, if it has one. If that is another node, the first
-	// look is saved and the claim goes out at once. It is ignored after a failed attempt.
+	// Believed names the instance that holds the address according to the caller's record, if it
+	// has one. If that is another node, the first look is saved and the claim goes out at once. It
+	// is ignored after a failed attempt.
 	Believed string
 }
 
@@ -69,11 +74,13 @@ type Outcome struct {
 	Writes     int       // requests handed to the provider with a right to write: 0 or 1
 }
 
-// Ensure brings the address here, or proves that it is here already: it looks, and unless the address is ours and at rest it claims, follows
-// and looks again. It returns nil only if the cloud says "yours, nothing pending" (or cannot say, see Outcome.Unverified).
+// Ensure brings the address here, or proves that it is here already: it looks, and unless the
+// address is ours and at rest it claims, follows and looks again. It returns nil only if the cloud
+// says "yours, nothing pending" (or cannot say, see Outcome.Unverified).
 //
-// It writes at most once, blocks for as long as the cloud takes (15 s for a foreign action, then a minute for its own), and ends with ctx. The
-// error is an [*Error]; when to try again is the caller's business. The Outcome is valid beside an error too.
+// It writes at most once, blocks for as long as the cloud takes (15 s for a foreign action, then a
+// minute for its own), and ends with ctx. The error is an [*Error]; when to try again is the
+// caller's business. The Outcome is valid beside an error too.
 func (c *Claimer) Ensure(ctx context.Context, r Request) (Outcome, error) {
 	r.IP = r.IP.Unmap()
 	a := attempt{Claimer: c, Request: r, begun: time.Now(), last: c.recall(r.IP, r.Epoch)}
@@ -88,8 +95,8 @@ func (c *Claimer) Ensure(ctx context.Context, r Request) (Outcome, error) {
 	return a.out, nil
 }
 
-// SelfTest proves, by reads alone, that this node could claim the address: it knows itself, its credentials work, the address is visible.
-// The error is an [*Error].
+// SelfTest proves, by reads alone, that this node could claim the address: it knows itself, its
+// credentials work, the address is visible. The error is an [*Error].
 func (c *Claimer) SelfTest(ctx context.Context, ip netip.Addr) error {
 	ip = ip.Unmap()
 	if err := c.selfTest(ctx, ip); err != nil {

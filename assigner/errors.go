@@ -11,14 +11,17 @@ import (
 type Class int
 
 const (
-	// Shared is a fault that every node would meet: the cloud answers 5xx or 429, or something that makes no sense. It is also what an error
-	// without a class counts as.
+	// Shared is a fault that every node would meet: the cloud answers 5xx or 429, or something that
+	// makes no sense. It is also what an error without a class counts as.
 	Shared Class = iota + 1
-	// Own is a fault of this node alone: its token, its route to the cloud, its instance. A peer may do better.
+	// Own is a fault of this node alone: its token, its route to the cloud, its instance. A peer
+	// may do better.
 	Own
-	// Pending means that the cloud is at work on the address or on the instance and refuses further changes: wait.
+	// Pending means that the cloud is at work on the address or on the instance and refuses further
+	// changes: wait.
 	Pending
-	// NoRight means that nothing was written because the caller's right to write, or its context, ended.
+	// NoRight means that nothing was written because the caller's right to write, or its context,
+	// ended.
 	NoRight
 )
 
@@ -45,6 +48,11 @@ type Error struct {
 	Err        error         // never nil
 }
 
+// Errorf returns an *Error of class c around fmt.Errorf.
+func Errorf(c Class, format string, args ...any) error {
+	return &Error{Class: c, Err: fmt.Errorf(format, args...)}
+}
+
 // Error returns operation, then cause.
 func (e *Error) Error() string {
 	if e.Op == "" {
@@ -62,7 +70,8 @@ func (e *Error) OwnFault() bool { return e.Class == Own }
 // RetryDelay returns how long the cloud asked to be left alone, 0 if it did not.
 func (e *Error) RetryDelay() time.Duration { return e.RetryAfter }
 
-// classify returns err as an *Error that names op. A context that has ended outweighs whatever the provider made of it.
+// classify returns err as an *Error that names op. A context that has ended outweighs whatever the
+// provider made of it.
 func classify(ctx context.Context, op string, err error) *Error {
 	if cause := context.Cause(ctx); cause != nil {
 		if !errors.Is(err, cause) {

@@ -8,14 +8,17 @@ import (
 	"time"
 )
 
-// Memory is a cloud in this process's memory, for tests and for the examples. [Memory.As] is one node's view of it. The zero value is an empty
-// cloud in which every address exists; set the fields before the first use. Safe for concurrent use. It has no goroutines and keeps time by
-// package time alone, so it works within testing/synctest.
+// Memory is a cloud in this process's memory, for tests and for the examples. [Memory.As] is one
+// node's view of it. The zero value is an empty cloud in which every address exists; set the fields
+// before the first use. Safe for concurrent use. It has no goroutines and keeps time by package
+// time alone, so it works within testing/synctest.
 type Memory struct {
-	// Latency is how long an accepted claim takes; the address is locked meanwhile and stays where it was. 0 = at once.
+	// Latency is how long an accepted claim takes; the address is locked meanwhile and stays where
+	// it was. 0 = at once.
 	Latency time.Duration
-	// Fail, if set, is asked before each operation ("self", "holder", "claim", "pending") of an instance; its error is the answer. After an
-	// accepted claim it is asked for "reply": its error then is the answer to a claim that takes effect.
+	// Fail, if set, is asked before each operation ("self", "holder", "claim", "pending") of an
+	// instance; its error is the answer. After an accepted claim it is asked for "reply": its error
+	// then is the answer to a claim that takes effect.
 	Fail func(op, instance string) error
 
 	mu     sync.Mutex

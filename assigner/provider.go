@@ -5,11 +5,13 @@ import (
 	"net/netip"
 )
 
-// Fence is called right before each write to the cloud and takes the right to make that one write, which may take a while.
+// Fence is called right before each write to the cloud and takes the right to make that one write,
+// which may take a while.
 //
-// The provider runs check inside the write of the request (net.Conn.Write), or right before the act where there is no connection of ours to
-// guard; nil means "may write now". done must be called exactly once, when the answer is in or nothing more of the request can be written.
-// An error means "no right to write"; check and done are then nil.
+// The provider runs check inside the write of the request (net.Conn.Write), or right before the act
+// where there is no connection of ours to guard; nil means "may write now". done must be called
+// exactly once, when the answer is in or nothing more of the request can be written. An error means
+// "no right to write"; check and done are then nil.
 type Fence func(ctx context.Context) (check func() error, done func(), err error)
 
 // Holding is what the cloud says about one address.
@@ -19,8 +21,9 @@ type Holding struct {
 	Unknown  bool   // the provider has no means of telling; the other fields are then meaningless
 }
 
-// Provider is one technology that moves addresses. All methods are safe for concurrent use, return soon after ctx ends, bound their own waiting
-// even if ctx has no deadline, and never retry. Their errors carry a [Class] by wrapping [*Error]; any other error counts as [Shared].
+// Provider is one technology that moves addresses. All methods are safe for concurrent use, return
+// soon after ctx ends, bound their own waiting even if ctx has no deadline, and never retry. Their
+// errors carry a [Class] by wrapping [*Error]; any other error counts as [Shared].
 type Provider interface {
 	// Self returns this node's name in the cloud's own words, comparable with Holding.Instance.
 	Self(ctx context.Context) (instance string, err error)
@@ -28,24 +31,28 @@ type Provider interface {
 	// Holder looks the address up.
 	Holder(ctx context.Context, ip netip.Addr) (Holding, error)
 
-	// Claim makes one request that the address point here, running check inside the write. Once Claim has returned, with or without an error,
-	// no byte of the request can be written any more. A nil error means accepted, not done: action names what is to be followed with Pending,
-	// "" if there is nothing to follow. An error of class Shared or Pending leaves open whether the address moves; Own and NoRight mean that
-	// it was not asked to.
+	// Claim makes one request that the address point here, running check inside the write. Once
+	// Claim has returned, with or without an error, no byte of the request can be written any more.
+	// A nil error means accepted, not done: action names what is to be followed with Pending, "" if
+	// there is nothing to follow. An error of class Shared or Pending leaves open whether the
+	// address moves; Own and NoRight mean that it was not asked to.
 	Claim(ctx context.Context, ip netip.Addr, check func() error) (action string, err error)
 
-	// Pending reports whether the accepted action may still be under way. False only means that it is time to look.
+	// Pending reports whether the accepted action may still be under way. False only means that it
+	// is time to look.
 	Pending(ctx context.Context, ip netip.Addr, action string) (bool, error)
 }
 
-// SelfTester is what a provider implements that can prove more than "I know myself and can see the address" without writing.
+// SelfTester is what a provider implements that can prove more than "I know myself and can see the
+// address" without writing.
 type SelfTester interface {
 	SelfTest(ctx context.Context, ip netip.Addr) error
 }
 
 type epochKey struct{}
 
-// WithEpoch marks ctx with the epoch (the caller's term of leadership) that requests to the cloud are attributed to.
+// WithEpoch marks ctx with the epoch (the caller's term of leadership) that requests to the cloud
+// are attributed to.
 func WithEpoch(ctx context.Context, epoch uint64) context.Context {
 	return context.WithValue(ctx, epochKey{}, epoch)
 }

@@ -77,7 +77,8 @@ func (p *Provider) Holder(ctx context.Context, ip netip.Addr) (assigner.Holding,
 	return assigner.Holding{Instance: name}, nil
 }
 
-// Claim runs the claim program. If a holder program can tell, the action to follow is the address itself.
+// Claim runs the claim program. If a holder program can tell, the action to follow is the address
+// itself.
 func (p *Provider) Claim(ctx context.Context, ip netip.Addr, check func() error) (string, error) {
 	select {
 	case p.claiming <- struct{}{}:
@@ -120,5 +121,5 @@ func (p *Provider) arguments(argv []string, ip netip.Addr) []string {
 }
 
 func notRunnable(program string, err error) error {
-	return &assigner.Error{Class: assigner.Own, Err: fmt.Errorf("%s cannot be run: %w", program, err)}
+	return assigner.Errorf(assigner.Own, "%s cannot be run: %w", program, err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -16,22 +17,22 @@ import (
 )
 
 const (
-	grace     = 2 * time.Second // between SIGTERM and SIGKILL, and for output after the end
+	grace     = 2 * time.Second // between SIGTERM and SIGKILL, and between the end and that of the output
 	maxOutput = 4 << 10         // bytes kept of what a program prints
 	tempFail  = 75              // EX_TEMPFAIL of sysexits.h
 )
 
-// run executes one program to its end and returns what it wrote to stdout. check, if any, runs right before the start.
+// run executes one program to its end and returns what it wrote to stdout. check, if any, runs
+// right before the start.
 func (p *Provider) run(ctx context.Context, argv []string, ip netip.Addr, check func() error) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.o.Timeout, fmt.Errorf("not done within %v", p.o.Timeout))
 	defer cancel()
 	var stdout, stderr capped
-	var g group
 	cmd := exec.CommandContext(ctx, argv[0], p.arguments(argv, ip)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return g.terminate(cmd.Process.Pid) }
-	cmd.WaitDelay = 2 * grace // longer than the group's, which kills the children that hold the output open as well
+	cmd.Cancel = func() error { return signal(cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = grace // then SIGKILL, and no more waiting for children that hold the output open
 
 	if check != nil {
 		if err := check(); err != nil {
@@ -42,14 +43,15 @@ func (p *Provider) run(ctx context.Context, argv []string, ip netip.Addr, check 
 		return "", notRunnable(argv[0], err)
 	}
 	err := cmd.Wait()
-	g.kill(cmd.Process.Pid)
-	if errors.Is(err, exec.ErrWaitDelay) { // it has succeeded; a child that it left behind held the output
+	_ = signal(cmd.Process.Pid, syscall.SIGKILL) // children that it left behind
+	if errors.Is(err, exec.ErrWaitDelay) {       // it has succeeded; a child that it left behind held the output
 		err = nil
 	}
 	if err == nil {
 		return stdout.String(), nil
 	}
-	p.o.Logger.Warn("program failed", "program", argv[0], "ip", ip, "error", err, "stdout", summary(stdout.String()), "stderr", summary(stderr.String()))
+	p.o.Logger.Warn("program failed", "program", argv[0], "ip", ip, "error", err,
+		"stdout", summary(stdout.String()), "stderr", summary(stderr.String()))
 	return "", failure(ctx, argv[0], err, summary(stderr.String()+"\n"+stdout.String()))
 }
 
@@ -69,43 +71,20 @@ func failure(ctx context.Context, program string, err error, output string) erro
 	return &assigner.Error{Class: class, Op: program, Err: err}
 }
 
-// group ends a process group: SIGTERM, then SIGKILL after the grace.
-type group struct {
-	mu    sync.Mutex
-	timer *time.Timer
-	gone  bool
-}
-
-// terminate asks the group to end, and sees to it that it does.
-func (g *group) terminate(pid int) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.gone {
-		return nil
+// signal sends sig to what is left of a program's process group. The group's number cannot be in
+// use by others while a member lives, and right after the last one's end it is not yet: the kernel
+// hands numbers out in ascending order.
+func signal(pid int, sig syscall.Signal) error {
+	if err := syscall.Kill(-pid, sig); errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	} else if err != nil {
+		return err
 	}
-	g.timer = time.AfterFunc(grace, func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if !g.gone {
-			_ = syscall.Kill(-pid, syscall.SIGKILL)
-		}
-	})
-	return syscall.Kill(-pid, syscall.SIGTERM)
+	return nil
 }
 
-// kill ends what is left of the group at once. Its number cannot have been given away while a member lives; if none does, the kernel hands out
-// numbers in ascending order, so it is not in use again within this instant.
-func (g *group) kill(pid int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.gone = true
-	if g.timer != nil {
-		g.timer.Stop()
-	}
-	_ = syscall.Kill(-pid, syscall.SIGKILL)
-}
-
-// capped keeps the first maxOutput bytes and swallows the rest, so that the program does not block on it.
+// capped keeps the first maxOutput bytes and swallows the rest, so that the program does not block
+// on it.
 type capped struct {
 	mu  sync.Mutex // after WaitDelay os/exec no longer waits for the copying goroutine
 	buf []byte

@@ -52,7 +52,8 @@ func (p *Provider) address(ctx context.Context, ip netip.Addr) (*godo.ReservedIP
 	return address, nil
 }
 
-// Claim asks for the address: POST /v2/reserved_ips/{ip}/actions. The returned action is DigitalOcean's action ID.
+// Claim asks for the address: POST /v2/reserved_ips/{ip}/actions. The returned action is
+// DigitalOcean's action ID.
 func (p *Provider) Claim(ctx context.Context, ip netip.Addr, check func() error) (string, error) {
 	if err := supported(ip); err != nil {
 		return "", err
@@ -76,9 +77,10 @@ func (p *Provider) Claim(ctx context.Context, ip netip.Addr, check func() error)
 	return strconv.Itoa(action.ID), nil
 }
 
-// Pending looks the action up: GET /v2/reserved_ips/{ip}/actions/{id}. Whatever is not "in-progress" is over: "completed", "errored", and the
-// undocumented "done" alike, since the Claimer looks at the address next. An ID that is not known (yet, or for ever) says nothing: then the
-// address itself is watched.
+// Pending looks the action up: GET /v2/reserved_ips/{ip}/actions/{id}. Whatever is not
+// "in-progress" is over: "completed", "errored", and the undocumented "done" alike, since the
+// Claimer looks at the address next. An ID that is not known (yet, or for ever) says nothing: then
+// the address itself is watched.
 func (p *Provider) Pending(ctx context.Context, ip netip.Addr, action string) (bool, error) {
 	if err := supported(ip); err != nil {
 		return false, err
@@ -127,10 +129,11 @@ func (p *Provider) away(ctx context.Context, ip netip.Addr) (bool, error) {
 	return h.Locked || h.Instance != self, nil
 }
 
-// supported refuses what /v2/reserved_ips does not know. godo puts the address into the path as it is, so its form matters.
+// supported refuses what /v2/reserved_ips does not know. godo puts the address into the path as it
+// is, so its form matters.
 func supported(ip netip.Addr) error {
 	if ip.Is4() {
 		return nil
 	}
-	return &assigner.Error{Class: assigner.Own, Err: fmt.Errorf("address %s: only IPv4 reserved IPs are supported", ip)}
+	return assigner.Errorf(assigner.Own, "address %s: only IPv4 reserved IPs are supported", ip)
 }

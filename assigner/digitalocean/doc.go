@@ -1,19 +1,24 @@
 // Package digitalocean moves DigitalOcean reserved IPs (floating IPs) through godo.
 //
-// It uses /v2/reserved_ips only, as DigitalOcean's own tools do; /v2/floating_ips is documented as deprecated. What it guards against:
+// It uses /v2/reserved_ips only, as DigitalOcean's own tools do; /v2/floating_ips is documented as
+// deprecated. What it guards against:
 //
-//   - godo's retries are never switched on (godo.NewFromToken would): they replay the POST after 429 and 5xx, which is how a deposed leader
-//     steals an address. Redirects are refused for the same reason: 307 and 308 would send the POST again.
-//   - One right to write is one request on one connection: see permit. The check runs in net.Conn.Write, below TLS; after Claim has returned
-//     nothing can be written any more, and what the kernel has not sent is thrown away (SO_LINGER 0) instead of being delivered when a broken
+//   - godo's retries are never switched on (godo.NewFromToken would): they replay the POST after
+//     429 and 5xx, which is how a deposed leader steals an address. Redirects are refused for the
+//     same reason: 307 and 308 would send the POST again.
+//   - One right to write is one request on one connection: see permit. The check runs in
+//     net.Conn.Write, below TLS; after Claim has returned nothing can be written any more, and what
+//     the kernel has not sent is thrown away (SO_LINGER 0) instead of being delivered when a broken
 //     network heals.
-//   - The truth is GET of the address. Action IDs of brought-your-own addresses answer 404 for ever (terraform-provider-digitalocean #1557),
-//     and an undocumented status "done" was seen for a day (same project, #711).
-//   - 422 has one status and four meanings: an action pends on the address, or on the droplet (#1034, #1565 there), or the droplet has a
-//     reserved address already, perhaps this one, or the region is wrong. It is never told apart by its text: class Pending, and the Claimer
-//     looks.
-//   - 200 {} decodes to a nil value without an error, and a network error to a nil response: both are handled wherever godo is called.
+//   - The truth is GET of the address. Action IDs of brought-your-own addresses answer 404 for ever
+//     (terraform-provider-digitalocean #1557), and an undocumented status "done" was seen for a day
+//     (same project, #711).
+//   - 422 has one status and four meanings: an action pends on the address, or on the droplet
+//     (#1034, #1565 there), or the droplet has a reserved address already, perhaps this one, or the
+//     region is wrong. It is never told apart by its text: class Pending, and the Claimer looks.
+//   - 200 {} decodes to a nil value without an error, and a network error to a nil response: both
+//     are handled wherever godo is called.
 //
-// The reads keep the connection that the POST will use warm. Reads are limited to 2 a second with a burst of 20 (the API grants 5000 an hour and
-// 250 a minute to a token); the POST never waits.
+// The reads keep the connection that the POST will use warm. Reads are limited to 2 a second with a
+// burst of 20 (the API grants 5000 an hour and 250 a minute to a token); the POST never waits.
 package digitalocean

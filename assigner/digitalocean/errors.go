@@ -30,7 +30,8 @@ type apiError struct {
 	remedy  string
 }
 
-// Error names status, the API's message, what to do, and the request ID that DigitalOcean's support asks for.
+// Error names status, the API's message, what to do, and the request ID that DigitalOcean's support
+// asks for.
 func (e *apiError) Error() string {
 	s := fmt.Sprintf("the API answers %d", e.status)
 	if e.message != "" {
@@ -72,7 +73,8 @@ func fault(subject string, err error) error {
 	return &assigner.Error{Class: assigner.Shared, Err: err}
 }
 
-// status classes an answer by its status alone: the body's texts are not documented, and a gateway's are not even JSON.
+// status classes an answer by its status alone: the body's texts are not documented, and a
+// gateway's are not even JSON.
 func status(subject string, r *godo.ErrorResponse) error {
 	e := &apiError{status: r.Response.StatusCode, message: truncate(r.Message), request: truncate(r.RequestID)}
 	out := &assigner.Error{Class: assigner.Own, Err: e}
@@ -95,8 +97,9 @@ func status(subject string, r *godo.ErrorResponse) error {
 	return out
 }
 
-// retryAfter is how long a 429 wants to be left alone, at most a minute. Retry-After comes with a burst and is then the shorter, true figure;
-// ratelimit-reset (Unix seconds) is when the oldest request of the last hour is forgotten.
+// retryAfter is how long a 429 wants to be left alone, at most a minute. Retry-After comes with a
+// burst and is then the shorter, true figure; ratelimit-reset (Unix seconds) is when the oldest
+// request of the last hour is forgotten.
 // https://docs.digitalocean.com/reference/api/reference/rate-limit/
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	if d := explicitRetry(h); d > 0 {
@@ -109,7 +112,8 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return min(max(time.Unix(reset, 0).Sub(now), 0), maxRetryAfter)
 }
 
-// explicitRetry reads Retry-After in seconds (RFC 9110, 10.2.3; the API does not use dates), at most a minute.
+// explicitRetry reads Retry-After in seconds (RFC 9110, 10.2.3; the API does not use dates), at
+// most a minute.
 func explicitRetry(h http.Header) time.Duration {
 	s, err := strconv.ParseInt(h.Get(headerRetry), 10, 32)
 	if err != nil || s <= 0 {
@@ -120,7 +124,7 @@ func explicitRetry(h http.Header) time.Duration {
 
 // nonsense is a 2xx whose content cannot be true.
 func nonsense(format string, args ...any) error {
-	return &assigner.Error{Class: assigner.Shared, Err: fmt.Errorf("the API makes no sense: "+format, args...)}
+	return assigner.Errorf(assigner.Shared, "the API makes no sense: "+format, args...)
 }
 
 // truncate makes a stranger's text fit for a log line.

@@ -21,8 +21,10 @@ type identity struct {
 	Region  string `json:"region"`
 }
 
-// metadata is a client of the metadata service (https://docs.digitalocean.com/reference/api/metadata/). It is our own because
-// github.com/digitalocean/go-metadata takes no context and goes through HTTP_PROXY, which would answer for the proxy's droplet.
+// metadata is a client of the metadata service
+// (https://docs.digitalocean.com/reference/api/metadata/). It is our own because
+// github.com/digitalocean/go-metadata takes no context and goes through HTTP_PROXY, which would
+// answer for the proxy's droplet.
 type metadata struct {
 	base   *url.URL
 	client *http.Client
@@ -35,7 +37,8 @@ func newMetadata(base *url.URL) *metadata {
 	}}
 }
 
-// identity reads droplet ID and region, in one answer that is consistent in itself, within a second.
+// identity reads droplet ID and region, in one answer that is consistent in itself, within a
+// second.
 func (m *metadata) identity(ctx context.Context) (identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
 	defer cancel()
@@ -48,7 +51,7 @@ func (m *metadata) identity(ctx context.Context) (identity, error) {
 	if err != nil {
 		return identity{}, fmt.Errorf("the metadata service does not answer: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return identity{}, fmt.Errorf("the metadata service answers %d to %s", resp.StatusCode, u)
 	}

@@ -8,17 +8,20 @@ import (
 	"sync/atomic"
 )
 
-// permit is the right to write one request. It travels in the request's context to the transport, which arms the connection that the request is
-// about to use (httptrace.GotConn: net/http has chosen it and not written yet; an HTTP/1.1 connection carries one request at a time). From then
-// on every Write of that connection, below TLS and so as close to the socket as Go gets, first runs check.
+// permit is the right to write one request. It travels in the request's context to the transport,
+// which arms the connection that the request is about to use (httptrace.GotConn: net/http has
+// chosen it and not written yet; an HTTP/1.1 connection carries one request at a time). From then
+// on every Write of that connection, below TLS and so as close to the socket as Go gets, first runs
+// check.
 //
-//	               arm                  Write: check ok              answer
-//	(no connection) ──▶ armed, unused ──────────────────▶ in use ──────────▶ over: the next request arms the connection anew
-//	                          │  check fails, sticks         │  any error
-//	                          └──────────────▶ over ◀────────┘  the connection is closed and never writes again
+//	      arm                 check ok             answer
+//	free ─────▶ armed, unused ────────▶ in use ───────────▶ over; the next request arms the conn anew
+//	                  │ check fails         │ any error
+//	                  └─────────▶ over ◀────┘ closed, and never written to again
 //
-// net/http repeats a POST only if no byte of it was written (Transport, shouldRetryRequest), and then on a new connection, which is armed in
-// turn; a second connection is refused once a first one has carried bytes. So one permit is one request, whatever net/http does.
+// net/http repeats a POST only if no byte of it was written (Transport, shouldRetryRequest), and
+// then on a new connection, which is armed in turn; a second connection is refused once a first one
+// has carried bytes. So one permit is one request, whatever net/http does.
 type permit struct {
 	check    func() error
 	armed    atomic.Pointer[guardedConn] // the connection chosen last
@@ -53,7 +56,8 @@ func (p *permit) write(c *guardedConn, b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// end withdraws the right when the request is answered or has failed. When it returns, no Write under this permit is running or will succeed.
+// end withdraws the right when the request is answered or has failed. When it returns, no Write
+// under this permit is running or will succeed.
 func (p *permit) end(answered bool) {
 	p.answered.Store(answered)
 	if c := p.armed.Load(); c != nil && !answered {
@@ -71,8 +75,9 @@ func (p *permit) refusal() error {
 	return p.refused
 }
 
-// guardedConn is a connection to the API, below TLS. While a permit is set every Write needs its consent; while none is set (handshakes, reads)
-// writes pass. It hides the ReadFrom of *net.TCPConn, which would get round Write.
+// guardedConn is a connection to the API, below TLS. While a permit is set every Write needs its
+// consent; while none is set (handshakes, reads) writes pass. It hides the ReadFrom of
+// *net.TCPConn, which would get round Write.
 type guardedConn struct {
 	net.Conn
 	permit atomic.Pointer[permit]
@@ -86,8 +91,9 @@ func (c *guardedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// Close throws away what the kernel has not sent yet if the connection carries a write without an answer: after a network failure the kernel
-// would deliver it minutes later, long after the right to write it has passed on.
+// Close throws away what the kernel has not sent yet if the connection carries a write without an
+// answer: after a network failure the kernel would deliver it minutes later, long after the right
+// to write it has passed on.
 func (c *guardedConn) Close() error {
 	if p := c.permit.Load(); p != nil && !p.answered.Load() {
 		if tcp, ok := c.Conn.(*net.TCPConn); ok {
@@ -97,7 +103,8 @@ func (c *guardedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// arm makes conn, as net/http knows it, subject to p (nil: to nothing). A connection that cannot be guarded is closed.
+// arm makes conn, as net/http knows it, subject to p (nil: to nothing). A connection that cannot be
+// guarded is closed.
 func arm(conn net.Conn, p *permit) {
 	for inner := conn; ; {
 		if c, ok := inner.(*guardedConn); ok {

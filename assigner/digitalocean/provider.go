@@ -60,8 +60,8 @@ var (
 	_ assigner.SelfTester = (*Provider)(nil)
 )
 
-// New returns a Provider after reading the token once; it does not touch the network. A token that is missing, empty or readable by others gives
-// a [*TokenError].
+// New returns a Provider after reading the token once; it does not touch the network. A token that
+// is missing, empty or readable by others gives a [*TokenError].
 func New(o Options) (*Provider, error) {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
@@ -87,7 +87,8 @@ func New(o Options) (*Provider, error) {
 		reads:    rate.NewLimiter(readsPerSec, readBurst),
 		who:      identity{Droplet: o.DropletID},
 	}
-	// Not oauth2.NewClient: it would cache the token for ever (ReuseTokenSource), and a new file would never be seen.
+	// Not oauth2.NewClient: it would cache the token for ever (ReuseTokenSource), and a new file
+	// would never be seen.
 	client := &http.Client{
 		Transport:     &oauth2.Transport{Source: token, Base: p.base},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -119,8 +120,8 @@ func (p *Provider) identity(ctx context.Context) (identity, error) {
 	}
 	who, err := p.metadata.identity(ctx)
 	if err != nil {
-		return identity{}, &assigner.Error{Class: assigner.Own, Err: fmt.Errorf("droplet_id is auto, and %w: is this a droplet? "+
-			"Otherwise set provider.digitalocean.droplet_id", err)}
+		return identity{}, assigner.Errorf(assigner.Own,
+			"droplet_id is auto, and %w: is this a droplet? Otherwise set provider.digitalocean.droplet_id", err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,8 +129,9 @@ func (p *Provider) identity(ctx context.Context) (identity, error) {
 	return who, nil
 }
 
-// SelfTest proves that the token is good, that the address exists and is in this droplet's region, and that the token may see droplets: without
-// the scope droplet:read a held address could look like one that nobody holds, and no claim would ever be confirmed.
+// SelfTest proves that the token is good, that the address exists and is in this droplet's region,
+// and that the token may see droplets: without the scope droplet:read a held address could look
+// like one that nobody holds, and no claim would ever be confirmed.
 func (p *Provider) SelfTest(ctx context.Context, ip netip.Addr) error {
 	who, err := p.identity(ctx)
 	if err != nil {
@@ -148,8 +150,9 @@ func (p *Provider) SelfTest(ctx context.Context, ip netip.Addr) error {
 		}
 	}
 	if r := address.Region; r != nil && r.Slug != "" && who.Region != "" && r.Slug != who.Region {
-		return &assigner.Error{Class: assigner.Own, Err: fmt.Errorf("the reserved IP %s is in region %s, droplet %d in %s: a reserved IP "+
-			"cannot leave its region", ip, r.Slug, who.Droplet, who.Region)}
+		return assigner.Errorf(assigner.Own,
+			"the reserved IP %s is in region %s, droplet %d in %s: a reserved IP cannot leave its region",
+			ip, r.Slug, who.Droplet, who.Region)
 	}
 	return nil
 }
@@ -186,13 +189,15 @@ func (p *Provider) read(ctx context.Context) (context.Context, context.CancelFun
 	return ctx, cancel, nil
 }
 
-// baseURL parses a URL of the configuration; godo drops the last element of a path prefix unless it ends in a slash.
+// baseURL parses a URL of the configuration; godo drops the last element of a path prefix unless it
+// ends in a slash.
 func baseURL(key, given, def string) (*url.URL, error) {
 	if given == "" {
 		given = def
 	}
 	u, err := url.Parse(given)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("%s %q: want http(s)://HOST[:PORT]/[PREFIX/]", key, redact(given))
 	}
 	if !strings.HasSuffix(u.Path, "/") {

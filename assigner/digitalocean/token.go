@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"unicode"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/oauth2"
@@ -32,7 +31,8 @@ func (e *TokenError) Error() string {
 // Unwrap returns what is wrong.
 func (e *TokenError) Unwrap() error { return e.Err }
 
-// LoadToken reads an API token: one line in a file that only its owner may read, spaces around it ignored. Every error is a [*TokenError].
+// LoadToken reads an API token: one line in a file that only its owner may read, spaces around it
+// ignored. Every error is a [*TokenError].
 func LoadToken(path string) (string, error) {
 	token, _, err := loadToken(path)
 	return token, err
@@ -48,7 +48,7 @@ func loadToken(path string) (string, fs.FileInfo, error) {
 		}
 		return "", nil, &TokenError{path, err, "create it, readable by buoy alone (mode 0600), and " + write}
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return "", nil, &TokenError{path, err, write}
@@ -56,8 +56,8 @@ func loadToken(path string) (string, fs.FileInfo, error) {
 	if !info.Mode().IsRegular() {
 		return "", info, &TokenError{path, errors.New("not a regular file"), write}
 	}
-	if open := info.Mode().Perm() & forbidden(path); open != 0 {
-		return "", info, &TokenError{path, fmt.Errorf("mode %04o lets others read it", info.Mode().Perm()), "chmod 600 " + path}
+	if mode := info.Mode().Perm(); mode&forbidden(path) != 0 {
+		return "", info, &TokenError{path, fmt.Errorf("mode %04o lets others read it", mode), "chmod 600 " + path}
 	}
 	content, err := io.ReadAll(io.LimitReader(f, maxToken+1))
 	if err != nil {
@@ -69,14 +69,15 @@ func loadToken(path string) (string, fs.FileInfo, error) {
 		return "", info, &TokenError{path, errors.New("empty"), write}
 	case len(content) > maxToken:
 		return "", info, &TokenError{path, fmt.Errorf("longer than %d bytes", maxToken), write}
-	case strings.ContainsFunc(token, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsGraphic(r) || unicode.IsSpace(r) }):
+	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return "", info, &TokenError{path, errors.New("more than one word, or characters that no token has"), write}
 	}
 	return token, info, nil
 }
 
-// forbidden returns the permission bits that a token file must not have. A systemd credential is granted to the service's user by an ACL, whose
-// mask shows as group-readable (0440) though no group may read it.
+// forbidden returns the permission bits that a token file must not have. A systemd credential is
+// granted to the service's user by an ACL, whose mask shows as group-readable (0440) though no
+// group may read it.
 func forbidden(path string) fs.FileMode {
 	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && filepath.Dir(path) == filepath.Clean(dir) {
 		return 0o037
@@ -84,8 +85,9 @@ func forbidden(path string) fs.FileMode {
 	return 0o077
 }
 
-// tokenFile is an oauth2.TokenSource over a file that may be replaced at any time. When the new content is unusable the last good token stays
-// in force, with one warning for each change: a slip while rotating must not cost the address.
+// tokenFile is an oauth2.TokenSource over a file that may be replaced at any time. When the new
+// content is unusable the last good token stays in force, with one warning for each change: a slip
+// while rotating must not cost the address.
 type tokenFile struct {
 	path string
 	log  hclog.Logger

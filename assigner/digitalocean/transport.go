@@ -16,13 +16,15 @@ import (
 
 const (
 	connectTimeout = 1500 * time.Millisecond // TCP and TLS each; under readTimeout, so that the cause is named
-	// idleTimeout keeps connections over the nodes' self-tests every 5 minutes, so that a new leader's POST finds one.
+	// idleTimeout keeps connections over the nodes' self-tests every 5 minutes, so that a new
+	// leader's POST finds one.
 	idleTimeout = 6 * time.Minute
 	maxBody     = 1 << 20 // bytes of an answer
 )
 
-// transport sends the requests of godo: each with its User-Agent, those that change something only with a permit. It tells a request that found
-// no connection from one that may have arrived, and it bounds answers.
+// transport sends the requests of godo: each with its User-Agent, those that change something only
+// with a permit. It tells a request that found no connection from one that may have arrived, and it
+// bounds answers.
 type transport struct {
 	*http.Transport
 	version, node string // for the User-Agent
@@ -34,7 +36,8 @@ func newTransport(version, node string) *transport {
 		// A dead peer is found in half a minute, before somebody wants to POST over the connection.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}
-	// HTTP/2 would carry several requests on one connection, and the permit belongs to the connection.
+	// HTTP/2 would carry several requests on one connection, and the permit belongs to the
+	// connection.
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &transport{version: version, node: node, Transport: &http.Transport{
@@ -85,8 +88,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// body bounds an answer and reads it to its end when closed: net/http keeps only connections whose last answer was read completely, and the
-// JSON decoder stops at the closing brace.
+// body bounds an answer and reads it to its end when closed: net/http keeps only connections whose
+// last answer was read completely, and the JSON decoder stops at the closing brace.
 type body struct {
 	io.ReadCloser
 	limit io.Reader
