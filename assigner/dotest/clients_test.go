@@ -31,7 +31,7 @@ func TestGodo(t *testing.T) {
 	}
 
 	all, resp, err := do.ReservedIPs.List(ctx, &godo.ListOptions{})
-	if err != nil || len(all) != 2 || resp.Meta.Total != 2 || resp.Rate.Limit != 5000 || resp.Rate.Remaining != 4999 {
+	if err != nil || len(all) != 2 || resp.Meta.Total != 2 || resp.Limit != 5000 || resp.Remaining != 4999 {
 		t.Fatalf("list: %v, %v, %v", all, resp, err)
 	}
 	action, _, err := do.ReservedIPActions.Assign(ctx, ip.String(), 102)

@@ -67,6 +67,9 @@ func (a answer) at(keys ...string) any {
 	return v
 }
 
+// is compares what at finds with value.
+func (a answer) is(value any, keys ...string) bool { return a.at(keys...) == value }
+
 // ask sends a request straight to a handler, without a socket.
 func ask(t *testing.T, h http.Handler, method, path, body string) answer {
 	t.Helper()

@@ -106,7 +106,7 @@ func TestCreateAndDelete(t *testing.T) {
 	wantStatus(t, ask(t, s.API(), "POST", "/v2/reserved_ips", `{"region":"nyc3","droplet_id":102}`), http.StatusUnprocessableEntity)
 	got := ask(t, s.API(), "POST", "/v2/reserved_ips", `{"droplet_id":"102"}`)
 	wantStatus(t, got, http.StatusAccepted)
-	if got.at("reserved_ip", "locked") != true || got.at("links", "actions") == nil {
+	if !got.is(true, "reserved_ip", "locked") || got.at("links", "actions") == nil {
 		t.Errorf("created: %s", got.text)
 	}
 	made := netip.MustParseAddr(got.at("reserved_ip", "ip").(string))
@@ -150,11 +150,11 @@ func TestMetadata(t *testing.T) {
 		}
 	}
 	doc := ask(t, h, "GET", "/metadata/v1.json", "")
-	if doc.at("droplet_id") != 105.0 || doc.at("reserved_ip", "ipv4", "ip_address") != "203.0.113.12" || doc.at("floating_ip", "ipv4", "active") != true {
+	if !doc.is(105.0, "droplet_id") || !doc.is("203.0.113.12", "reserved_ip", "ipv4", "ip_address") || !doc.is(true, "floating_ip", "ipv4", "active") {
 		t.Errorf("v1.json: %s", doc.text)
 	}
 	idle := ask(t, s.Metadata(102), "GET", "/metadata/v1.json", "")
-	if v4, _ := idle.at("reserved_ip", "ipv4").(map[string]any); len(v4) != 1 || v4["active"] != false {
+	if v4, _ := idle.at("reserved_ip", "ipv4").(map[string]any); len(v4) != 1 || !idle.is(false, "reserved_ip", "ipv4", "active") {
 		t.Errorf("inactive: %v, want active alone", v4)
 	}
 	wantStatus(t, ask(t, s.Metadata(102), "GET", "/metadata/v1/reserved_ip/ipv4/ip_address", ""), http.StatusNotFound)

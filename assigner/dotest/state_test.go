@@ -142,7 +142,7 @@ func TestPendingView(t *testing.T) {
 		s := newCloud(t, dotest.Options{Latency: dotest.Fixed(time.Hour), PendingView: view})
 		wantStatus(t, ask(t, s.API(), "POST", actions, assign102), http.StatusCreated)
 		got := ask(t, s.API(), "GET", "/v2/floating_ips/203.0.113.10", "")
-		if got.at("floating_ip", "droplet", "id") != want || got.at("floating_ip", "locked") != true {
+		if !got.is(want, "floating_ip", "droplet", "id") || !got.is(true, "floating_ip", "locked") {
 			t.Errorf("view %d: %v, want droplet %v, locked", view, got.at("floating_ip", "droplet", "id"), want)
 		}
 	}
