@@ -58,6 +58,7 @@ commit nothing, so it wants to be restarted.`,
 func newLogger(c config.Log, out io.Writer) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Name: "buoy", Level: hclog.LevelFromString(c.Level), Output: out, JSONFormat: c.Format == "json",
+		IndependentLevels: true, // raft's own logger is made quieter
 	})
 }
 
