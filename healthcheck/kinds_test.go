@@ -144,14 +144,15 @@ func TestCommandTimeoutKillsTheGroup(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	c := NewCommand([]string{"sh", "-c", "sh -c 'trap \"\" TERM; echo $$ > " + pidFile + "; sleep 300' & wait"})
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		eventually(t, "the grandchild has started", func() bool {
-			data, _ := os.ReadFile(pidFile)
-			return strings.HasSuffix(string(data), "\n")
-		})
-		cancel()
-	}()
-	if r := c.Check(ctx); r.State != Hard || r.Cause != "timeout" {
+	defer cancel()
+	result := make(chan Result, 1)
+	go func() { result <- c.Check(ctx) }()
+	eventually(t, "the grandchild has started", func() bool {
+		data, _ := os.ReadFile(pidFile)
+		return strings.HasSuffix(string(data), "\n")
+	})
+	cancel()
+	if r := <-result; r.State != Hard || r.Cause != "timeout" {
 		t.Fatalf("got %+v", r)
 	}
 	data, err := os.ReadFile(pidFile)
