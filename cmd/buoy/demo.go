@@ -23,7 +23,7 @@ const (
 	// demoBound is what one step may take before the demo gives up.
 	demoBound = 20 * time.Second
 	// demoPause lets the eye follow between two steps.
-	demoPause = time.Second
+	demoPause = 1500 * time.Millisecond
 )
 
 func newDemoCommand() *cobra.Command {
@@ -182,7 +182,8 @@ func (d *demo) step(ctx context.Context, s demoStep) error {
 	if err != nil {
 		return err
 	}
-	d.screen.say("  → %s holds the address: %s", s.holder, outageText(d.traffic.Reset()))
+	took := status.LastTransition.At.Sub(begun).Round(time.Millisecond)
+	d.screen.say("  → %s holds the address after %v; %s", s.holder, took, outageText(d.traffic.Reset()))
 	d.screen.say("    %s", stagesText(*status.LastTransition))
 	return nil
 }

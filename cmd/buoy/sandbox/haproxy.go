@@ -15,14 +15,15 @@ import (
 // ErrNoHAProxy is returned by New when there is no haproxy program to run.
 var ErrNoHAProxy = errors.New("haproxy is not installed; install it with: apt install haproxy")
 
-// findHAProxy also looks where Debian puts it, which is not in a user's PATH.
-func findHAProxy() (string, error) {
+// FindHAProxy returns the path of the haproxy program, "" if there is none. It also
+// looks where Debian puts it, which is not in a user's PATH.
+func FindHAProxy() string {
 	for _, name := range []string{"haproxy", "/usr/sbin/haproxy", "/usr/local/sbin/haproxy"} {
 		if path, err := exec.LookPath(name); err == nil {
-			return path, nil
+			return path
 		}
 	}
-	return "", ErrNoHAProxy
+	return ""
 }
 
 // haproxyConfig is as short as a real one may be: what buoy looks at is the stats

@@ -205,6 +205,9 @@ func (n *Node) KillDaemon() { n.daemon.kill() }
 // StopDaemon ends the daemon as `systemctl stop buoy` does, within ctx.
 func (n *Node) StopDaemon(ctx context.Context) error { return n.daemon.stop(ctx) }
 
+// SignalStop begins what StopDaemon does and does not wait.
+func (n *Node) SignalStop() { n.daemon.signal(syscall.SIGTERM) }
+
 // Running says whether the daemon's process exists, PID which one it is or was.
 func (n *Node) Running() bool { return n.daemon.running() }
 
