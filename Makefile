@@ -9,7 +9,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 LINT     = bin/golangci-lint
 
-.PHONY: build test lint demo fmt clean help
+.PHONY: build test figures lint demo fmt clean help
 
 build: ## build bin/buoy: static, stripped
 	@.ci/need go
@@ -22,6 +22,10 @@ demo: build ## run three daemons, HAProxies and a fake cloud here, and break thi
 test: ## run all tests with the race detector; needs no privileges and no account
 	@.ci/need go gcc haproxy python3-digitalocean
 	go test -race -timeout 8m ./...
+
+figures: ## measure failover times and idle costs: minutes, on a quiet machine
+	@.ci/need go haproxy
+	BUOY_FIGURES=1 go test -count=1 -timeout 30m -run '^TestFigures$$' -v ./test
 
 lint: $(LINT) ## run the linters of .golangci.yml
 	$(LINT) run ./...
