@@ -47,9 +47,9 @@ var (
 type Identity struct {
 	cluster, serverID string
 
-	caCert *x509.Certificate // of the first secret
-	caKey  ed25519.PrivateKey
-	roots  *x509.CertPool // of every secret
+	caCert *x509.Certificate         // of the first secret
+	caKey  func() ed25519.PrivateKey // a function for the reason given at Secrets
+	roots  *x509.CertPool            // of every secret
 
 	now func() time.Time // the wall clock; tests set it wrong
 
@@ -81,7 +81,7 @@ func NewIdentity(s Secrets, cluster, serverID string) (*Identity, error) {
 		}
 		id.roots.AddCert(cert)
 		if i == 0 {
-			id.caCert, id.caKey = cert, key
+			id.caCert, id.caKey = cert, func() ed25519.PrivateKey { return key }
 		}
 	}
 	if _, err := id.certificate(); err != nil {
@@ -157,7 +157,7 @@ func (id *Identity) issue(now time.Time) (*tls.Certificate, error) {
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, id.caCert, public, id.caKey)
+	der, err := x509.CreateCertificate(rand.Reader, template, id.caCert, public, id.caKey())
 	if err != nil {
 		return nil, err
 	}

@@ -49,9 +49,9 @@ func (e *SecretError) Unwrap() error { return e.Err }
 // Secrets holds the cluster's secrets: the first one is ours, every one is
 // accepted. It prints as "[secret]" in every format. The zero value holds none.
 type Secrets struct {
-	// A pointer, so that fmt prints an address even where a Secrets sits in
-	// somebody's unexported field and its methods cannot be called.
-	keys *[][]byte
+	// A function, because fmt sees through everything else where a Secrets sits
+	// in somebody's unexported field: it may not call our methods there.
+	keys func() [][]byte
 }
 
 const redacted = "[secret]"
@@ -72,7 +72,7 @@ func (s Secrets) all() [][]byte {
 	if s.keys == nil {
 		return nil
 	}
-	return *s.keys
+	return s.keys()
 }
 
 // GenerateSecret returns a new cluster secret: 32 random bytes in base64, one
@@ -112,7 +112,7 @@ func ParseSecrets(data []byte) (Secrets, error) {
 		}
 		keys = append(keys, key)
 	}
-	return Secrets{keys: &keys}, nil
+	return Secrets{keys: func() [][]byte { return keys }}, nil
 }
 
 // parseSecret returns the key, or in words what is wrong with the line. It never
