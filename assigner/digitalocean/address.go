@@ -64,8 +64,9 @@ func (p *Provider) Claim(ctx context.Context, ip netip.Addr, check func() error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	right := &permit{check: check}
-	action, _, err := p.api.ReservedIPActions.Assign(withPermit(ctx, right), ip.String(), who.Droplet)
+	ctx, right := withPermit(ctx, check)
+	defer right.stop(nil)
+	action, _, err := p.api.ReservedIPActions.Assign(ctx, ip.String(), who.Droplet)
 	switch refusal := right.refusal(); {
 	case refusal != nil:
 		return "", &assigner.Error{Class: assigner.NoRight, Op: "write the request", Err: refusal}

@@ -24,6 +24,7 @@ import (
 // has carried bytes. So one permit is one request, whatever net/http does.
 type permit struct {
 	check    func() error
+	stop     context.CancelCauseFunc     // ends the request, so that a refused one is not tried again
 	armed    atomic.Pointer[guardedConn] // the connection chosen last
 	answered atomic.Bool
 
@@ -50,6 +51,7 @@ func (p *permit) write(c *guardedConn, b []byte) (int, error) {
 	}
 	if err := p.check(); err != nil {
 		p.refused = err
+		p.stop(err)
 		return 0, err
 	}
 	p.used = c
@@ -125,8 +127,12 @@ func arm(conn net.Conn, p *permit) {
 
 type permitKey struct{}
 
-func withPermit(ctx context.Context, p *permit) context.Context {
-	return context.WithValue(ctx, permitKey{}, p)
+// withPermit returns a context whose request may be written while check says so. The caller calls
+// stop when the request is over.
+func withPermit(ctx context.Context, check func() error) (context.Context, *permit) {
+	ctx, stop := context.WithCancelCause(ctx)
+	p := &permit{check: check, stop: stop}
+	return context.WithValue(ctx, permitKey{}, p), p
 }
 
 func permitOf(ctx context.Context) *permit {
