@@ -35,11 +35,13 @@ its HAProxy is healthy, holds the address: it claims it from the cloud and keeps
   buoy init                         # on the first node
   buoy join 10.114.0.2              # on each further node
   buoy status --watch`,
-		Args:              usage(unknownCommand),
-		RunE:              func(*cobra.Command, []string) error { return nil }, // unknownCommand has refused
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args:          usage(unknownCommand),
+		RunE:          func(*cobra.Command, []string) error { return nil }, // unknownCommand has refused
+		SilenceErrors: true,
+		SilenceUsage:  true,
+
+		SuggestionsMinimumDistance: 2,
+		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetUsageTemplate(usageTemplate)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{cmd.CommandPath(), err} })

@@ -233,7 +233,6 @@ func (p *parts) runNode(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
-	p.log.Info("stopping")
 	notify(sd.SdNotifyStopping, p.log)
 	select {
 	case err := <-done:

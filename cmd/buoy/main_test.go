@@ -1,0 +1,274 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/buoy-lb/buoy/assigner/dotest"
+	"github.com/buoy-lb/buoy/cluster/peernet"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"buoy": main})
+}
+
+// TestScripts types commands as an operator does, at real daemons whose cloud is a fake.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exit": cmdExit, "until": cmdUntil, "get": cmdGet, "sub": cmdSub,
+			"world": cmdWorld, "service": cmdService, "steal": cmdSteal,
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+	})
+}
+
+// cmdExit runs a command and wants an exit code: exit 2 buoy nonsense.
+func cmdExit(ts *testscript.TestScript, _ bool, args []string) {
+	got, err := 0, ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("exit code %d, want %s", got, args[0])
+	}
+}
+
+// cmdUntil repeats a command until its stdout has each of the texts before it, whatever
+// its exit code, or until it succeeds if there are none: until MASTER -- buoy status.
+func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
+	split := slices.Index(args, "--")
+	texts, command := args[:split], args[split+1:]
+	deadline := time.Now().Add(60 * time.Second)
+	for {
+		err := ts.Exec(command[0], command[1:]...)
+		out := ts.ReadFile("stdout")
+		if len(texts) > 0 {
+			err = missing(out, texts)
+		}
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("still: %v\n%s%s", err, out, ts.ReadFile("stderr"))
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func missing(out string, texts []string) error {
+	for _, text := range texts {
+		if !strings.Contains(out, text) {
+			return fmt.Errorf("no %q in stdout", text)
+		}
+	}
+	return nil
+}
+
+// cmdGet wants a status code and a prefix of the body: get 200 http://... prefix.
+func cmdGet(ts *testscript.TestScript, _ bool, args []string) {
+	client := http.Client{Timeout: 10 * time.Second}
+	resp, err := client.Get(args[1])
+	ts.Check(err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	if strconv.Itoa(resp.StatusCode) != args[0] || !strings.HasPrefix(string(body), strings.Join(args[2:], " ")) {
+		ts.Fatalf("%s: %s %q, want %q", args[1], resp.Status, body, args[0])
+	}
+}
+
+// cmdSub replaces text in a file: sub FILE OLD NEW. \n in NEW begins a line.
+func cmdSub(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[0])
+	if !strings.Contains(text, args[1]) {
+		ts.Fatalf("no %q in %s", args[1], args[0])
+	}
+	text = strings.ReplaceAll(text, args[1], strings.ReplaceAll(args[2], `\n`, "\n"))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// world is a fake cloud and the folders of a few nodes.
+type world struct {
+	cloud    *dotest.Server
+	services map[string]*service
+}
+
+// service is the stand-in for a node's HAProxy: a port that accepts or does not.
+type service struct {
+	address  string
+	listener net.Listener
+}
+
+const floatingIP = "203.0.113.10"
+
+// worlds by the script's working directory; scripts run in parallel.
+var worlds = struct {
+	ch chan map[string]*world
+}{func() chan map[string]*world {
+	ch := make(chan map[string]*world, 1)
+	ch <- map[string]*world{}
+	return ch
+}()}
+
+func worldOf(ts *testscript.TestScript) *world {
+	all := <-worlds.ch
+	defer func() { worlds.ch <- all }()
+	return all[ts.Getenv("WORK")]
+}
+
+// cmdWorld makes nodes lb1, lb2, ...: world lb1 lb2. Each has a folder of its name with
+// buoy.yaml, secret and token, a droplet, and addresses of its own on loopback, in the
+// variables lb1 (members' port is 7400), lb1_http and so on.
+func cmdWorld(ts *testscript.TestScript, _ bool, args []string) {
+	w := &world{cloud: dotest.New(dotest.Options{Latency: dotest.Fixed(20 * time.Millisecond)}), services: map[string]*service{}}
+	ts.Defer(w.close)
+	all := <-worlds.ch
+	all[ts.Getenv("WORK")] = w
+	worlds.ch <- all
+	endpoint, err := w.cloud.Start("127.0.0.1:0")
+	ts.Check(err)
+	ts.Check(w.cloud.AddReservedIP(netip.MustParseAddr(floatingIP), "nyc3", 0))
+	secret, err := peernet.GenerateSecret()
+	ts.Check(err)
+	network := fmt.Sprintf("127.%d.%d.", 1+rand.IntN(250), rand.IntN(250))
+	for i, name := range args {
+		droplet, host := 1001+i, network+strconv.Itoa(i+1)
+		w.cloud.AddDroplet(dotest.Droplet{ID: droplet, Name: name, Region: "nyc3"})
+		token := fmt.Sprintf("dop_v1_%064d", droplet)
+		w.cloud.AddToken(name, token, dotest.AssignScopes()...)
+		metadata, err := w.cloud.StartMetadata(droplet, "127.0.0.1:0")
+		ts.Check(err)
+		s := &service{address: host + ":8080"}
+		w.services[name] = s
+		ts.Check(s.up())
+		dir := ts.MkAbs(name)
+		ts.Check(os.MkdirAll(dir, 0o700))
+		files := map[string]string{"secret": secret + "\n", "token": token + "\n", "buoy.yaml": nodeConfig(name, dir, host, endpoint.URL, metadata.URL, 150-10*i)}
+		for file, text := range files {
+			ts.Check(os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600))
+		}
+		ts.Setenv(name, host)
+		ts.Setenv(name+"_http", "http://"+host+":7401")
+	}
+}
+
+func nodeConfig(name, dir, host, api, metadata string, priority int) string {
+	return fmt.Sprintf(`cluster: web
+node: {id: %[1]s, listen: "%[3]s:7400", data_dir: %[2]s/data}
+secret_file: %[2]s/secret
+socket: %[2]s/sock
+http: "%[3]s:7401"
+priority: %[6]d
+floating_ips: [%[7]s]
+provider:
+  digitalocean:
+    token_file: %[2]s/token
+    api_url: %[4]s
+    metadata_url: %[5]s
+    verify_interval: 5s
+checks:
+  - {name: service, tcp: {address: "%[3]s:8080"}, interval: 50ms}
+`, name, dir, host, api, metadata, priority, floatingIP)
+}
+
+// cmdService takes a node's service down or brings it back: service lb1 down.
+func cmdService(ts *testscript.TestScript, _ bool, args []string) {
+	s := worldOf(ts).services[args[0]]
+	if args[1] == "up" {
+		ts.Check(s.up())
+		return
+	}
+	ts.Check(s.listener.Close())
+}
+
+// cmdSteal moves the floating IP to a droplet behind buoy's back: steal 1002.
+func cmdSteal(ts *testscript.TestScript, _ bool, args []string) {
+	droplet, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ts.Check(worldOf(ts).cloud.Steal(netip.MustParseAddr(floatingIP), droplet))
+}
+
+func (s *service) up() (err error) {
+	s.listener, err = net.Listen("tcp", s.address)
+	if err != nil {
+		return err
+	}
+	go func(l net.Listener) {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+		}
+	}(s.listener)
+	return nil
+}
+
+func (w *world) close() {
+	for _, s := range w.services {
+		_ = s.listener.Close()
+	}
+	w.cloud.Close()
+}
+
+// TestSecondDaemonOnASocket and its stale sibling: a socket is taken over from the dead
+// only.
+func TestListenSocket(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "run", "sock")
+	first, err := listenSocket(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != socketMode {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if _, err := listenSocket(t.Context(), path); err == nil || !strings.Contains(err.Error(), "another buoy daemon answers") {
+		t.Errorf("a second daemon got: %v", err)
+	}
+	first.(*net.UnixListener).SetUnlinkOnClose(false) // as after kill -9
+	_ = first.Close()
+	again, err := listenSocket(t.Context(), path)
+	if err != nil {
+		t.Fatalf("a stale socket: %v", err)
+	}
+	_ = again.Close()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listenSocket(t.Context(), file); err == nil {
+		t.Error("replaced a file")
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+}
