@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exit": cmdExit, "until": cmdUntil, "get": cmdGet, "sub": cmdSub,
-			"world": cmdWorld, "service": cmdService, "steal": cmdSteal,
+			"world": cmdWorld, "service": cmdService, "notify": cmdNotify,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -118,6 +118,7 @@ func cmdSub(ts *testscript.TestScript, _ bool, args []string) {
 type world struct {
 	cloud    *dotest.Server
 	services map[string]*service
+	manager  *net.UnixConn
 }
 
 // service is the stand-in for a node's HAProxy: a port that accepts or does not.
@@ -208,11 +209,26 @@ func cmdService(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(s.listener.Close())
 }
 
-// cmdSteal moves the floating IP to a droplet behind buoy's back: steal 1002.
-func cmdSteal(ts *testscript.TestScript, _ bool, args []string) {
-	droplet, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	ts.Check(worldOf(ts).cloud.Steal(netip.MustParseAddr(floatingIP), droplet))
+// cmdNotify plays the service manager: notify listen, then notify TEXT waits until a
+// daemon that was started meanwhile has said TEXT.
+func cmdNotify(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	if args[0] == "listen" {
+		path := ts.MkAbs("notify")
+		c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+		ts.Check(err)
+		ts.Defer(func() { _ = c.Close() })
+		ts.Setenv("NOTIFY_SOCKET", path)
+		w.manager = c
+		return
+	}
+	ts.Check(w.manager.SetReadDeadline(time.Now().Add(60 * time.Second)))
+	buf := make([]byte, 256)
+	for said := ""; said != args[0]; {
+		n, err := w.manager.Read(buf)
+		ts.Check(err)
+		said = string(buf[:n])
+	}
 }
 
 func (s *service) up() (err error) {
@@ -239,8 +255,7 @@ func (w *world) close() {
 	w.cloud.Close()
 }
 
-// TestSecondDaemonOnASocket and its stale sibling: a socket is taken over from the dead
-// only.
+// TestListenSocket: a socket is taken over from the dead only.
 func TestListenSocket(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "run", "sock")

@@ -72,7 +72,7 @@ func problems(s api.Status) []string {
 		}
 		holder, ok := s.Member(ip.Holder)
 		if ok && (holder.State == api.StateFault || holder.State == api.StateUnreachable) {
-			found = append(found, fmt.Sprintf("%s is held by %s, which is in state %s: %s", ip.IP, holder.ID, holder.State, holder.Reason))
+			found = append(found, fmt.Sprintf("%s is held by %s, and %s", ip.IP, holder.ID, holder.Reason))
 		}
 	}
 	return found

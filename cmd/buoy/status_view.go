@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/buoy-lb/buoy/api"
@@ -85,22 +84,29 @@ func transitionView(t *fsm.Transition, members []cluster.MemberStatus) *api.Tran
 func warnings(s cluster.Status) []string {
 	found := make([]string, 0)
 	for _, m := range s.Members {
-		name := m.Member.Name
-		if m.Reason != "" && m.State != cluster.StateWitness {
-			found = append(found, fmt.Sprintf("%s is not eligible: %s", name, m.Reason))
+		failing := failingChecks(m)
+		if m.Reason != "" && m.State != cluster.StateWitness && len(failing) == 0 {
+			found = append(found, m.Reason)
 		}
-		for _, c := range m.Report.Checks {
-			if c.Known && !c.OK && !strings.Contains(m.Reason, c.Output) {
-				found = append(found, fmt.Sprintf("%s: check %s fails: %s", name, c.Name, c.Output))
-			}
-		}
+		found = append(found, failing...)
 		if m.Member.Role == s.Self.Role && m.Member.ConfigDigest != s.Self.ConfigDigest {
-			found = append(found, fmt.Sprintf("%s and %s differ in settings that must agree: cluster, timing, floating_ips, provider, verify_interval", name, s.Self.Name))
+			found = append(found, fmt.Sprintf("%s and %s differ in settings that must agree: cluster, timing, floating_ips, provider, verify_interval",
+				m.Member.Name, s.Self.Name))
 		}
 	}
 	for _, a := range s.Addresses {
 		if a.Error != "" {
 			found = append(found, fmt.Sprintf("%s: %s", a.IP, a.Error))
+		}
+	}
+	return found
+}
+
+func failingChecks(m cluster.MemberStatus) []string {
+	var found []string
+	for _, c := range m.Report.Checks {
+		if c.Known && !c.OK {
+			found = append(found, fmt.Sprintf("%s: check %s fails: %s", m.Member.Name, c.Name, c.Output))
 		}
 	}
 	return found
