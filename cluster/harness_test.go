@@ -48,6 +48,7 @@ type box struct {
 	timing Timing
 	dir    *Dir
 	mutant bool
+	disk   *disk
 
 	node   *Node
 	trans  *raft.InmemTransport
@@ -60,11 +61,19 @@ type box struct {
 func bubble(t *testing.T, body func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, start: time.Now(), boxes: map[string]*box{}, cut: map[[2]string]bool{}}
-		w.cloud = &cloud{w: w, faults: map[string]error{}}
-		defer w.close()
+		w := newWorld(t)
+		defer func() {
+			w.close()
+			time.Sleep(2 * time.Minute) // what raft still owes to abandoned futures
+		}()
 		body(t, w)
 	})
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, start: time.Now(), boxes: map[string]*box{}, cut: map[[2]string]bool{}}
+	w.cloud = &cloud{w: w, faults: map[string]error{}}
+	return w
 }
 
 // three is the usual cluster: lb1 150, lb2 100, lb3 50, formed and settled on lb1.
@@ -87,6 +96,8 @@ func (w *world) add(name string, priority int, change func(*box)) *box {
 		w: w, name: name, dir: MemoryDir("web", name), timing: testLAN,
 		checks: []fsm.Check{{Name: "haproxy", Known: true, OK: true}},
 	}
+	b.disk = &disk{LogStore: b.dir.logs}
+	b.dir.logs = b.disk
 	b.member = fsm.Member{
 		ID: b.dir.ServerID(), Name: name, Address: fmt.Sprintf("10.0.0.%d:7400", n), Instance: fmt.Sprint(100 + n),
 		Role: fsm.RoleBalancer, Priority: priority, Preempt: true, Version: "test",
@@ -127,8 +138,30 @@ func (w *world) close() {
 			<-b.done
 		}
 	}
-	// What raft still owes to abandoned futures.
-	time.Sleep(2 * time.Minute)
+}
+
+// disk is a log store that can hang: raft's main loop then hangs with it, which is how a
+// member that is frozen looks to the others.
+type disk struct {
+	raft.LogStore
+	gate atomic.Pointer[chan struct{}] // writes wait until it is closed
+}
+
+func (d *disk) StoreLogs(logs []*raft.Log) error {
+	if gate := d.gate.Load(); gate != nil {
+		<-*gate
+	}
+	return d.LogStore.StoreLogs(logs)
+}
+
+// hang makes every write wait until the returned function is called.
+func (d *disk) hang() (resume func()) {
+	gate := make(chan struct{})
+	d.gate.Store(&gate)
+	return func() {
+		d.gate.Store(nil)
+		close(gate)
+	}
 }
 
 func testLogger(name string) hclog.Logger {

@@ -38,9 +38,13 @@ func OverStreams(layer raft.StreamLayer, logger hclog.Logger) func(raft.ServerAd
 // addresses finds a member's stream address in the newest raft configuration.
 type addresses struct{ node *Node }
 
-// ServerAddr returns ID|host:port. On an error raft falls back to the bare address,
-// which the stream layer refuses.
+// ServerAddr returns ID|host:port, and host:port for this node itself, whom nobody
+// dials: raft announces that answer as the leader's address. On an error raft falls back
+// to the bare address, which the stream layer refuses.
 func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
+	if string(id) == a.node.cfg.Member.ID {
+		return raft.ServerAddress(a.node.cfg.Member.Address), nil
+	}
 	for _, s := range a.node.servers() {
 		if s.ID == id {
 			return peernet.StreamAddress(string(id), string(s.Address)), nil
