@@ -161,7 +161,7 @@ func (l *loop) step(now time.Time) time.Duration {
 	case fsm.Wait:
 	}
 	l.write(now)
-	l.publish(v, d, now)
+	l.publish(v, d)
 	if d.Next.IsZero() {
 		return tickInterval
 	}

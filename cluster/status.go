@@ -81,7 +81,7 @@ type snapshot struct {
 	decision   fsm.Decision
 }
 
-func (l *loop) publish(v fsm.View, d fsm.Decision, now time.Time) {
+func (l *loop) publish(v fsm.View, d fsm.Decision) {
 	s := &snapshot{decision: d, candidates: v.Candidates, tenure: l.tenure != nil}
 	if l.tenure != nil {
 		s.addresses = make(map[netip.Addr]address, len(l.tenure.ips))
