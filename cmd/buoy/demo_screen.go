@@ -81,9 +81,9 @@ func demoTable(ctx context.Context, w *sandbox.World) []string {
 		if err != nil || len(status.Members) == 0 {
 			continue
 		}
-		rows = append(rows, fmt.Sprintf("  %-8s%-13s%-10s%s", "member", "state", "priority", "why"))
+		rows = append(rows, fmt.Sprintf("  %-7s %-12s %-9s %s", "member", "state", "priority", "why"))
 		for _, m := range status.Members {
-			rows = append(rows, fmt.Sprintf("  %-8s%-13s%-10d%s", m.ID, m.State, m.EffectivePriority, why(m)))
+			rows = append(rows, fmt.Sprintf("  %-7s %-12s %-9d %s", m.ID, m.State, m.EffectivePriority, why(m)))
 		}
 		return rows
 	}
@@ -111,7 +111,7 @@ func outageText(o sandbox.Outage) string {
 // stagesText says how long buoy and the cloud took, stage by stage.
 func stagesText(t api.Transition) string {
 	s := t.StagesMS
-	return fmt.Sprintf("detect %.0f + elect %.0f + claim %.0f + confirm %.0f = %.0f ms (%s)", s.Detect, s.Elect, s.Claim, s.Confirm, s.Total, t.Reason)
+	return fmt.Sprintf("detect %.1f + elect %.1f + claim %.1f + confirm %.1f = %.1f ms (%s)", s.Detect, s.Elect, s.Claim, s.Confirm, s.Total, t.Reason)
 }
 
 // explain prints what to try while `--keep` leaves the world running.
