@@ -83,9 +83,7 @@ type scenario struct {
 	seen  map[Code]bool
 }
 
-var storyStart = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-
-func (s *scenario) time(after time.Duration) time.Time { return storyStart.Add(s.now + after) }
+func (s *scenario) time(after time.Duration) time.Time { return start.Add(s.now + after) }
 
 func (s *scenario) decide() string {
 	v := s.v
