@@ -86,6 +86,7 @@ func TestForeignActionIsWaitedForButNotForEver(t *testing.T) {
 func TestSlowClaimIsFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var polls int
+		var told time.Time // when we were asked to leave the cloud alone
 		begun := time.Now()
 		done := func() bool { return time.Since(begun) >= 40*time.Second }
 		c := assigner.New(stub{
@@ -98,7 +99,11 @@ func TestSlowClaimIsFollowed(t *testing.T) {
 			claim: func(context.Context) (string, error) { return "77", nil },
 			pending: func() (bool, error) {
 				polls++
+				if pause := time.Since(told); polls == 6 && pause < 9*time.Second {
+					t.Errorf("the next request came %v after a 429 with 9 s", pause)
+				}
 				if polls == 5 {
+					told = time.Now()
 					return false, &assigner.Error{Class: assigner.Shared, RetryAfter: 9 * time.Second, Err: errors.New("429")}
 				}
 				return !done(), nil

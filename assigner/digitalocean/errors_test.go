@@ -35,7 +35,7 @@ func TestAnswersAreClassed(t *testing.T) {
 		"bad token":          {401, nil, `{"id":"unauthorized","message":"Unable to authenticate you"}`, assigner.Own, 0, "check token_file"},
 		"missing scope":      {403, nil, `{"id":"forbidden"}`, assigner.Own, 0, "reserved_ip:update"},
 		"not ours":           {404, nil, `{"id":"not_found"}`, assigner.Own, 0, "no "},
-		"moved":              {307, map[string]string{"Location": "https://elsewhere.example/"}, "", assigner.Own, 0, "elsewhere.example"},
+		"moved":              {307, map[string]string{"Location": "/elsewhere"}, "", assigner.Own, 0, "elsewhere"},
 		"bad request":        {400, nil, `{"id":"bad_request","message":"what?"}`, assigner.Own, 0, "what?"},
 		"pending event":      {422, nil, `{"id":"unprocessable_entity","message":"The floating IP already has a pending event."}`, assigner.Pending, 0, "pending event"},
 		"conflict":           {409, nil, `{}`, assigner.Pending, 0, "409"},
