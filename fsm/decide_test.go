@@ -68,7 +68,7 @@ func candidates(t *rapid.T) []Candidate {
 		}
 		if mostly.Draw(t, "reports") {
 			c.Report = &Report{
-				Health: pick(HealthOK, HealthOK, HealthOK, HealthDegraded, HealthDegraded, HealthFault, HealthUnknown, "new").Draw(t, "health"),
+				Health:   pick(HealthOK, HealthOK, HealthOK, HealthDegraded, HealthDegraded, HealthFault, HealthUnknown, "new").Draw(t, "health"),
 				Priority: priorities.Draw(t, "priority"),
 			}
 			if !mostly.Draw(t, "can claim") {
