@@ -61,16 +61,26 @@ func send(ctx context.Context, client *http.Client, c call) (*http.Response, err
 		return nil, fmt.Errorf("build the request: %w", err)
 	}
 	req.Host = c.host
+	begun := time.Now()
 	resp, err := client.Do(req)
 	var withURL *url.Error
 	if errors.As(err, &withURL) {
 		err = withURL.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, fmt.Errorf("no answer within %v: %w", c.timeout, context.DeadlineExceeded)
+		return nil, &silentError{time.Since(begun)}
 	}
 	return resp, err
 }
+
+// silentError is a request that nobody answered in time.
+type silentError struct{ waited time.Duration }
+
+func (e *silentError) Error() string {
+	return fmt.Sprintf("no answer within %v", e.waited.Round(100*time.Millisecond))
+}
+
+func (e *silentError) Unwrap() error { return context.DeadlineExceeded }
 
 // drain reads what is left of a small body, so that the connection can be used again.
 func drain(resp *http.Response) {

@@ -108,7 +108,10 @@ func (l *Local) call(method, path string, body any) call {
 
 // explain says what to do when no daemon can be reached.
 func (l *Local) explain(err error) error {
+	var silent *silentError
 	switch {
+	case errors.As(err, &silent):
+		return fmt.Errorf("the buoy daemon at %s hangs: %w; see its log (journalctl -u buoy)", l.socket, err)
 	case err == nil:
 		return nil
 	case errors.Is(err, fs.ErrPermission):

@@ -151,6 +151,20 @@ func TestLocalWithoutDaemon(t *testing.T) {
 	}
 }
 
+// TestLocalHungDaemon: it accepts, because the kernel does, and says nothing.
+func TestLocalHungDaemon(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, err = api.NewLocal(socket).Status(t.Context())
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "the buoy daemon at "+socket+" hangs") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // slowly is a connection to p over which a test writes what no client of ours would.
 func slowly(t *testing.T, p *pipes, request string) *bufio.Reader {
 	t.Helper()

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,7 +18,11 @@ import (
 // printError prints what a command failed with. Errors that say nothing speak through
 // the exit code.
 func printError(w io.Writer, err error) {
-	if err != nil && err.Error() != "" {
+	switch {
+	case err == nil || err.Error() == "":
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(w, "buoy: interrupted")
+	default:
 		fmt.Fprintf(w, "buoy: %v\n", err)
 	}
 }

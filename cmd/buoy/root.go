@@ -60,8 +60,27 @@ its HAProxy is healthy, holds the address: it claims it from the cloud and keeps
 		newVersionCommand(),
 		newCompletionCommand(),
 	)
-	root.SetHelpCommand(&cobra.Command{Hidden: true}) // --help says it all
+	root.SetHelpCommand(newHelpCommand())
 	return root
+}
+
+// newHelpCommand makes `buoy help status` mean `buoy status --help`.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Hidden:  true,
+		Example: "  buoy help status",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = unknownCommand(of, rest)
+			}
+			if err != nil {
+				return &usageError{cmd.Root().CommandPath(), err}
+			}
+			return of.Help()
+		},
+	}
 }
 
 // unknownCommand refuses whatever is not a command, naming the nearest one.

@@ -66,6 +66,9 @@ func problems(s api.Status) []string {
 		return []string{"no leader: a quorum of voters is not in contact"}
 	}
 	var found []string
+	if leader, ok := s.Member(s.Raft.Leader); ok && leader.State == api.StateWitness {
+		found = append(found, fmt.Sprintf("the leader %s is a witness and nobody else is eligible: nobody looks after the address", leader.ID))
+	}
 	for _, ip := range s.FloatingIPs {
 		if ip.State != api.IPClaimed || ip.Holder == "" {
 			found = append(found, describeIP(ip))

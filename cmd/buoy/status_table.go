@@ -90,17 +90,11 @@ func renderMembers(w io.Writer, p palette, s api.Status) {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, m.State, priority(m), role, m.Address, m.Version, checks(m))
 	}
 	_ = tw.Flush() // a Builder takes everything
-	for i, line := range strings.SplitAfter(strings.TrimSuffix(table.String(), "\n"), "\n") {
-		switch {
-		case i == 0:
-			line = p.bold(strings.TrimSuffix(line, "\n")) + "\n"
-		default:
-			state := string(s.Members[i-1].State)
-			line = strings.Replace(line, state, stateColour(p, s.Members[i-1].State), 1)
-		}
-		fmt.Fprint(w, line)
+	lines := strings.Split(strings.TrimSuffix(table.String(), "\n"), "\n")
+	fmt.Fprintln(w, p.bold(lines[0]))
+	for i, m := range s.Members {
+		fmt.Fprintln(w, strings.Replace(lines[i+1], string(m.State), stateColour(p, m.State), 1))
 	}
-	fmt.Fprintln(w)
 }
 
 func stateColour(p palette, s api.MemberState) string {

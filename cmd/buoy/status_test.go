@@ -107,6 +107,7 @@ func TestProblems(t *testing.T) {
 		"not verified":      {func(s *cluster.Status) { s.Addresses[0].State = cluster.AddressUnverified }, "203.0.113.10 is unverified, held by lb1"},
 		"nobody holds it":   {func(s *cluster.Status) { s.Addresses[0].Holder, s.Addresses[0].Instance = "", "" }, "held by nobody"},
 		"a stranger has it": {func(s *cluster.Status) { s.Addresses[0].Holder, s.Addresses[0].Instance = "", "77" }, "instance 77 (not a member)"},
+		"a witness leads":   {func(s *cluster.Status) { s.Members[0].State, s.Addresses = cluster.StateWitness, nil }, "lb1 is a witness"},
 		"holder in FAULT": {func(s *cluster.Status) {
 			s.Members[0].State, s.Members[0].Reason = cluster.StateFault, "lb1 is in FAULT"
 		}, "and lb1 is in FAULT"},
