@@ -99,7 +99,7 @@ func (l *loop) answerRequest(to string, err error) {
 func (l *loop) startTransfer(d fsm.Decision) {
 	h := fsm.Handover{
 		From: l.cfg.Member.ID, To: d.Target, Reason: d.Reason.String(),
-		Requested: l.request != nil, Term: l.tenure.term,
+		Requested: d.Reason.Code == fsm.ReasonRequested, Term: l.tenure.term,
 	}
 	ownFault := d.Reason.Code == fsm.ReasonOwnFault
 	if ownFault {
