@@ -35,6 +35,7 @@ func memoryCloud(latency time.Duration) func(*testing.T) *assignertest.Cloud {
 				class = assigner.Own
 			case assignertest.LostReply:
 				affected = op == "reply"
+			default:
 			}
 			if affected {
 				return assigner.Errorf(class, "fault %d", fault)
