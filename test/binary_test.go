@@ -13,7 +13,7 @@ import (
 var binDir string
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m)) //nolint:forbidigo // the end of a test binary
+	os.Exit(run(m))
 }
 
 func run(m *testing.M) int {

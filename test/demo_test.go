@@ -85,7 +85,7 @@ func TestDemoRecoversFromEverything(t *testing.T) {
 			t.Errorf("no line says %q", want)
 		}
 	}
-	if steps, stages := strings.Count(text, "holds the address after"), strings.Count(text, "detect "); steps != 6 || stages != 6 {
+	if steps, stages := strings.Count(text, "holds the address after"), strings.Count(text, " + elect "); steps != 6 || stages != 6 {
 		t.Errorf("%d steps and %d lines of stages, want 6 of each", steps, stages)
 	}
 	if strings.Contains(text, "\x1b") {

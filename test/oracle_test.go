@@ -182,19 +182,39 @@ func TestOracleFindsUnprovedWrites(t *testing.T) {
 		grants []*grant
 		want   string // in the only problem; "" for none
 	}{
-		{"as it should be", []write{request("lb1", 2, 110*ms), request("lb2", 3, 2010*ms)},
-			[]*grant{ticket("lb1", 2, 100*ms), ticket("lb2", 3, 2000*ms)}, ""},
+		{
+			"as it should be",
+			[]write{request("lb1", 2, 110*ms), request("lb2", 3, 2010*ms)},
+			[]*grant{ticket("lb1", 2, 100*ms), ticket("lb2", 3, 2000*ms)},
+			"",
+		},
 		{"no ticket", []write{request("lb1", 2, 110*ms)}, nil, "no valid ticket"},
 		{"a foreign ticket", []write{request("lb1", 2, 110*ms)}, []*grant{ticket("lb2", 2, 100*ms)}, "no valid ticket"},
-		{"one ticket, two writes", []write{request("lb1", 2, 110*ms), request("lb1", 2, 120*ms)},
-			[]*grant{ticket("lb1", 2, 100*ms)}, "no valid ticket"},
+		{
+			"one ticket, two writes",
+			[]write{request("lb1", 2, 110*ms), request("lb1", 2, 120*ms)},
+			[]*grant{ticket("lb1", 2, 100*ms)},
+			"no valid ticket",
+		},
 		{"long after the ticket", []write{request("lb1", 2, 5*time.Second)}, []*grant{ticket("lb1", 2, 100*ms)}, "no valid ticket"},
-		{"begun too late", []write{request("lb1", 2, 900*ms)},
-			[]*grant{{node: "lb1", epoch: 2, t0: 100 * ms, logged: 105 * ms, begun: 890 * ms, until: 850 * ms}}, "no valid ticket"},
-		{"an old epoch", []write{request("lb2", 3, 2010*ms), request("lb1", 2, 4010*ms)},
-			[]*grant{ticket("lb1", 2, 4000*ms), ticket("lb2", 3, 2000*ms)}, "epoch 2 after epoch 3"},
-		{"two leaders in an epoch", []write{request("lb1", 2, 110*ms), request("lb2", 2, 2010*ms)},
-			[]*grant{ticket("lb1", 2, 100*ms), ticket("lb2", 2, 2000*ms)}, "is also of"},
+		{
+			"begun too late",
+			[]write{request("lb1", 2, 900*ms)},
+			[]*grant{{node: "lb1", epoch: 2, t0: 100 * ms, logged: 105 * ms, begun: 890 * ms, until: 850 * ms}},
+			"no valid ticket",
+		},
+		{
+			"an old epoch",
+			[]write{request("lb2", 3, 2010*ms), request("lb1", 2, 4010*ms)},
+			[]*grant{ticket("lb1", 2, 4000*ms), ticket("lb2", 3, 2000*ms)},
+			"epoch 2 after epoch 3",
+		},
+		{
+			"two leaders in an epoch",
+			[]write{request("lb1", 2, 110*ms), request("lb2", 2, 2010*ms)},
+			[]*grant{ticket("lb1", 2, 100*ms), ticket("lb2", 2, 2000*ms)},
+			"is also of",
+		},
 		{"anonymous", []write{{dotest.Write{Token: "lb1", UserAgent: "curl"}, 110 * ms}}, nil, "names no leader"},
 		{"overlap", nil, []*grant{ticket("lb1", 2, 100*ms), ticket("lb2", 3, 600*ms)}, "overlap"},
 	} {

@@ -134,8 +134,10 @@ var demoSteps = []demoStep{
 	{"start the buoy daemon on lb1", func(ctx context.Context, w *sandbox.World) error {
 		return w.Node("lb1").StartDaemon(ctx)
 	}, "lb1"},
-	{"a script moves the address to a machine that serves nothing; detect counts from buoy's last look",
-		func(_ context.Context, w *sandbox.World) error { return w.Steal() }, "lb1"},
+	{
+		"a script moves the address to a machine that serves nothing; detect counts from buoy's last look",
+		func(_ context.Context, w *sandbox.World) error { return w.Steal() }, "lb1",
+	},
 	{"buoy transfer lb2", func(ctx context.Context, w *sandbox.World) error {
 		_, err := w.Node("lb1").Buoy(ctx, "transfer", "lb2")
 		return err

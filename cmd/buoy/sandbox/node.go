@@ -171,7 +171,7 @@ func (n *Node) WriteConfig(s Settings) error {
 	return os.WriteFile(n.ConfigFile(), text.Bytes(), 0o600)
 }
 
-// ConfigFile, Socket and LogFile are the paths of the node's files.
+// ConfigFile is what WriteConfig writes.
 func (n *Node) ConfigFile() string { return filepath.Join(n.Dir, "buoy.yaml") }
 
 // Socket is the daemon's administration socket.

@@ -48,7 +48,7 @@ func TestForwarderFollowsItsTarget(t *testing.T) {
 	lb1, lb2 := echo(t, "lb1"), echo(t, "lb2")
 	for _, c := range []struct{ target, want string }{{"", ""}, {lb1, "lb1"}, {lb2, "lb2"}, {"127.0.0.1:1", ""}, {lb1, "lb1"}} {
 		f.set(c.target)
-		conn, err := net.Dial("tcp", f.listener.Addr().String()) //nolint:noctx // local
+		conn, err := net.Dial("tcp", f.listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +72,7 @@ func TestForwarderClosesIdleConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.set(silent.Addr().String())
-	conn, err := net.Dial("tcp", f.listener.Addr().String()) //nolint:noctx // local
+	conn, err := net.Dial("tcp", f.listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,8 +95,15 @@ func TestTrafficCountsOutages(t *testing.T) {
 		err error
 	}{
 		{0, down}, // before the first success nothing was served: no outage
-		{10, nil}, {20, nil}, {30, down}, {40, down}, {50, nil}, {60, nil},
-		{70, down}, {80, nil}, {90, down}, // the last one has not ended
+		{10, nil},
+		{20, nil},
+		{30, down},
+		{40, down},
+		{50, nil},
+		{60, nil},
+		{70, down},
+		{80, nil},
+		{90, down}, // the last one has not ended
 	} {
 		traffic.note(at(r.ms), r.err)
 	}
@@ -191,7 +198,7 @@ func TestWorldServesThroughTheHolder(t *testing.T) {
 			if _, err := os.Stat(w.Dir); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("%s is left: %v", w.Dir, err)
 			}
-			if conn, err := net.Dial("tcp", w.Node("lb1").web); err == nil { //nolint:noctx // local
+			if conn, err := net.Dial("tcp", w.Node("lb1").web); err == nil {
 				conn.Close()
 				t.Error("HAProxy is left running")
 			}

@@ -138,7 +138,7 @@ func (w *World) makeBackend(ctx context.Context) error {
 		}),
 	}
 	go func() { _ = server.Serve(l) }() // until Close
-	w.onClose(func() { server.Close() })
+	w.onClose(func() { _ = server.Close() })
 	return nil
 }
 
