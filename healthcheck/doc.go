@@ -38,5 +38,7 @@
 // Probe the address that HAProxy binds, not the floating address: a node that
 // does not hold it cannot reach itself through it. Without a monitor URL the
 // haproxy kind cannot tell a statistics socket whose ten slots are taken from
-// a hung process, nor see a frontend that was disabled: give one.
+// a hung process, nor see a frontend that was disabled: give one. A timeout of
+// the haproxy kind under 100 ms leaves no room to ask a stopping process again,
+// so that reloads would be counted as failures.
 package healthcheck

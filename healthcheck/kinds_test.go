@@ -231,7 +231,11 @@ func TestProcessDeathIsAnEvent(t *testing.T) {
 		t.Fatalf("running: %+v", r)
 	}
 	_ = cmd.Process.Kill() // and not reaped: a zombie keeps its name and is dead
-	<-p.Events()
+	select {
+	case <-p.Events():
+	case <-time.After(20 * time.Second):
+		t.Fatal("no event")
+	}
 	if r := p.Check(t.Context()); r.State != Hard || !r.Now || r.Begin.IsZero() {
 		t.Errorf("killed: %+v, want certain", r)
 	}

@@ -246,6 +246,13 @@ func (o *observed) failsBy(cause string) {
 	o.t.Logf("%s: detected in %s", cause, s.Detect)
 }
 
+// dies waits for FAULT by the death of a process that was watched.
+func (o *observed) dies() {
+	o.t.Helper()
+	o.failsBy(causeGone)
+	o.h.eventually("a look is certain of the death", func() bool { return o.count(certain) > 0 })
+}
+
 // count is how many looks so far satisfy is.
 func (o *observed) count(is func(Result) bool) (n int) {
 	o.mu.Lock()
