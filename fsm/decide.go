@@ -21,6 +21,9 @@ import (
 //     address (section 6.4.3); here the address ranks challengers, not the holder.
 //   - The owner, 255, is subject to no preempt setting, but respects an operator's
 //     transfer, which VRRP does not know.
+//   - Whom raft elects after a failure is chance. The chair is then the holder of
+//     record's, if that is still eligible; else it is empty, and goes to the highest
+//     rank at once, whatever its preempt settings: they speak of a healthy holder.
 //   - Nobody eligible: the address stays where it is, where keepalived drops it.
 func Decide(p Policy, v View, now time.Time) Decision {
 	if !v.Leader {
@@ -35,6 +38,7 @@ func Decide(p Policy, v View, now time.Time) Decision {
 		r.requested,
 		r.unfit,
 		r.settling,
+		r.incumbent,
 		r.outranked,
 		r.ownFault,
 		r.due,
@@ -139,7 +143,14 @@ func (r *round) settling() (Decision, bool) {
 			continue
 		}
 		c = r.promise(c)
-		if ok, _ := Eligible(c); !ok || c.BackoffUntil.After(r.now) || c.priority() <= r.self.priority() {
+		if ok, _ := Eligible(c); !ok || c.BackoffUntil.After(r.now) {
+			continue
+		}
+		if r.seated(c) {
+			why := Reason{Code: ReasonIncumbentStarts, Member: c.label()}
+			return Decision{Kind: Wait, Reason: why, Next: r.next(until)}, true
+		}
+		if c.priority() <= r.self.priority() {
 			continue
 		}
 		if due, why := r.challenge(c); !due.IsZero() && !due.After(r.now) {
@@ -163,6 +174,38 @@ func (r *round) promise(c Candidate) Candidate {
 	}
 	c.Report, c.CaughtUp, c.EligibleSince = &healthy, true, r.now
 	return c
+}
+
+// incumbent: a leader by chance gives the lead to the holder of record.
+func (r *round) incumbent() (Decision, bool) {
+	for _, c := range r.targets {
+		if r.seated(c) {
+			return r.transfer(c, Reason{Code: ReasonIncumbent}), true
+		}
+	}
+	return Decision{}, false
+}
+
+// seated says that c, eligible, is the holder of record and the leader, who is not, may
+// not take the address from it: the rules are those of challenge, seen from c's chair.
+func (r *round) seated(c Candidate) bool {
+	if !r.vacant() || c.Member.ID != r.v.Incumbent {
+		return false
+	}
+	self := r.self.Member
+	outranks := r.self.priority() > c.priority()
+	unhindered := self.Priority == OwnerPriority || c.Report.Health == HealthDegraded || self.Preempt && self.PreemptDelay == 0
+	return !outranks || !unhindered
+}
+
+// vacant says that the leader is not, or not yet, whom the others would have to preempt.
+func (r *round) vacant() bool {
+	return r.v.Vacant && r.v.Incumbent != r.v.Self && r.v.Preferred != r.v.Self
+}
+
+// empty says that nobody eligible holds the address.
+func (r *round) empty() bool {
+	return r.vacant() && !slices.ContainsFunc(r.targets, func(c Candidate) bool { return c.Member.ID == r.v.Incumbent })
 }
 
 // outranked: the best rival whose time has come takes over.
@@ -190,6 +233,9 @@ func (r *round) challenge(c Candidate) (due time.Time, why Reason) {
 	why = Reason{Member: c.label(), Rank: c.priority(), Over: r.self.priority()}
 	degraded := r.self.Report.Health == HealthDegraded
 	switch {
+	case r.empty():
+		why.Code = ReasonVacant
+		return r.now, why
 	case r.v.Preferred == r.v.Self && !degraded:
 		why.Code = ReasonPreferred
 		return time.Time{}, why

@@ -97,6 +97,8 @@ var views = rapid.Custom(func(t *rapid.T) View {
 	if !mostly.Draw(t, "no preference") {
 		v.Preferred = anyone.Draw(t, "preferred").Member.ID
 	}
+	v.Vacant = rapid.Bool().Draw(t, "vacant")
+	v.Incumbent = pick("", "gone", anyone.Draw(t, "holder").Member.ID, anyone.Draw(t, "holder").Member.ID).Draw(t, "incumbent")
 	for i := range pick(0, 1, 2, 3).Draw(t, "ips") {
 		v.IPs = append(v.IPs, IPView{IP: addr(i), Due: around.Draw(t, "due"), OwnFaults: pick(0, 0, 0, 0, 0, 0, 1, 2).Draw(t, "own faults")})
 	}
@@ -114,6 +116,8 @@ type facts struct {
 	higher, best *Candidate  // the best target, if it is of higher priority; the best target
 	ownFault     bool
 	sane, busy   bool
+	byChance     bool       // leads by an election and is neither holder nor preferred
+	incumbent    *Candidate // then: the holder of record, if it is a target
 }
 
 func find(v View) (f facts) {
@@ -140,6 +144,10 @@ func find(v View) (f facts) {
 	}
 	for _, ip := range v.IPs {
 		f.ownFault = f.ownFault || ip.OwnFaults >= DefaultPolicy.OwnFaults
+	}
+	f.byChance = v.Vacant && v.Incumbent != v.Self && v.Preferred != v.Self
+	if i := slices.IndexFunc(f.targets, func(c Candidate) bool { return c.Member.ID == v.Incumbent }); i >= 0 && f.byChance {
+		f.incumbent = &f.targets[i]
 	}
 	f.busy = v.Busy != ActionNone
 	f.sane = len(ids) == len(v.Candidates) && ids[v.Self] == 1 && ids[""] == 0
@@ -185,11 +193,27 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 			(d.Reason.Code == ReasonNobody || d.Reason.Code == ReasonOnlyBarred) && d.Reason.Cause != ""
 	},
 	"an eligible leader yields only to higher priority": func(v View, f facts, d Decision) bool {
-		return d.Kind != Transfer || !f.fit || v.Request != nil || f.ownFault ||
+		return d.Kind != Transfer || !f.fit || v.Request != nil || f.ownFault || d.Reason.Code == ReasonIncumbent ||
 			target(f, d).Report.Priority > f.self.Report.Priority
 	},
+	"a leader by chance takes nothing from an eligible holder of equal or higher priority": func(v View, f facts, d Decision) bool {
+		return !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || f.incumbent == nil ||
+			f.incumbent.Report.Priority < f.self.Report.Priority || d.Kind != Claim
+	},
+	"nor from a healthy one of lower priority that it could not preempt": func(v View, f facts, d Decision) bool {
+		m := f.self.Member
+		return !v.Leader || !f.sane || f.incumbent == nil || f.incumbent.Report.Health != HealthOK ||
+			m.Priority == OwnerPriority || m.Preempt && m.PreemptDelay == 0 || d.Kind != Claim
+	},
+	"only the holder of record gets the address for being it": func(v View, f facts, d Decision) bool {
+		return d.Reason.Code != ReasonIncumbent || f.byChance && d.Target == v.Incumbent
+	},
+	"an empty chair goes to the highest rank, whatever its settings": func(v View, f facts, d Decision) bool {
+		return !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || !f.byChance || f.incumbent != nil ||
+			f.higher == nil || settling(d) || d.Kind == Transfer && d.Target == f.higher.Member.ID
+	},
 	"a healthy leader is preempted only by whom it may be": func(v View, f facts, d Decision) bool {
-		if d.Kind != Transfer || !f.fit || v.Request != nil || f.ownFault || f.self.Report.Health != HealthOK {
+		if d.Kind != Transfer || !f.fit || v.Request != nil || f.ownFault || f.self.Report.Health != HealthOK || f.byChance {
 			return true
 		}
 		m, since := target(f, d).Member, target(f, d).EligibleSince
@@ -199,16 +223,20 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 	"a degraded leader yields at once to the best of higher priority": func(v View, f facts, d Decision) bool {
 		return !v.Leader || !f.sane || f.busy || v.Request != nil || f.higher == nil ||
 			f.self.Report.Health != HealthDegraded || d.Kind == Transfer && d.Target == f.higher.Member.ID ||
-			d.Reason.Code == ReasonSettling
+			settling(d) || d.Reason.Code == ReasonIncumbent
 	},
 	"undisturbed, what is due is claimed": func(v View, f facts, d Decision) bool {
 		return !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || f.higher != nil || f.ownFault ||
-			d.Kind == Claim || d.Reason.Code == ReasonSettling ||
+			d.Kind == Claim || settling(d) || d.Reason.Code == ReasonIncumbent ||
 			!slices.ContainsFunc(v.IPs, func(ip IPView) bool { return !ip.Due.After(start) })
 	},
 	"settling ends": func(v View, _ facts, d Decision) bool {
-		return d.Reason.Code != ReasonSettling || d.Next.Equal(v.LeaderSince.Add(DefaultPolicy.Settle))
+		return !settling(d) || d.Next.Equal(v.LeaderSince.Add(DefaultPolicy.Settle))
 	},
+}
+
+func settling(d Decision) bool {
+	return d.Reason.Code == ReasonSettling || d.Reason.Code == ReasonIncumbentStarts
 }
 
 func target(f facts, d Decision) Candidate {
@@ -270,7 +298,7 @@ func TestHandOversEnd(t *testing.T) {
 			if d.Kind != Transfer {
 				return
 			}
-			v.Self = d.Target
+			v.Self, v.Vacant = d.Target, false // appointed now
 		}
 		t.Errorf("still moving after %d hand-overs, now at %s", len(v.Candidates), v.Self)
 	})

@@ -53,6 +53,14 @@ const (
 	ReasonBarred Code = "barred"
 	// ReasonSettling: Member, of higher rank, is about to finish its first checks.
 	ReasonSettling Code = "settling"
+	// ReasonIncumbent: the leader was elected by chance, and Member, the holder of record,
+	// is in good health: the address stays there. ReasonIncumbentStarts: as soon as
+	// Member's first checks have passed.
+	ReasonIncumbent       Code = "incumbent"
+	ReasonIncumbentStarts Code = "incumbent_starts"
+	// ReasonVacant: nobody eligible holds the address, so that Member, of the highest
+	// rank, gets it whatever its preempt settings.
+	ReasonVacant Code = "vacant"
 	// ReasonOutranked: Member outranks the leader and preempts it.
 	ReasonOutranked Code = "outranked"
 	// ReasonDegraded: as ReasonOutranked, and the leader is degraded, so that neither
@@ -94,37 +102,40 @@ type Reason struct {
 
 // sentences is how people read each code: one clause without a full stop.
 var sentences = map[Code]string{
-	ReasonEligible:       "{member} is eligible",
-	ReasonWitness:        "{member} is a witness",
-	ReasonNotVoter:       "{member} does not vote yet",
-	ReasonUnreachable:    "{member} does not answer",
-	ReasonLagging:        "{member} has not caught up with the log",
-	ReasonNoReport:       "{member} has not reported its health yet",
-	ReasonHealthUnknown:  "the first checks of {member} are still running",
-	ReasonFault:          "{member} is in FAULT: {detail}",
-	ReasonClaimFault:     "{member} cannot claim: {detail}",
-	ReasonNoLeader:       "no leader",
-	ReasonFollowing:      "following {member}",
-	ReasonConfused:       "the view contradicts itself: {detail}",
-	ReasonBusy:           "{detail} in flight",
-	ReasonSelfIneligible: "{detail}; {member} takes over",
-	ReasonNobody:         "{detail}; nobody is eligible: the address stays where it is",
-	ReasonOnlyBarred:     "{detail}; {member} is barred after a failed hand-over: the address stays where it is",
-	ReasonRequested:      "an operator asked for {member}",
-	ReasonAlreadyLeads:   "{member} already leads",
-	ReasonUnknownMember:  "there is no member {detail}",
-	ReasonNoOther:        "nobody else is eligible",
-	ReasonBarred:         "{member} is barred after a failed hand-over",
-	ReasonSettling:       "the first checks of {member} are still running ({rank}>{over})",
-	ReasonOutranked:      "{member} outranks {rank}>{over}",
-	ReasonDegraded:       "{member} outranks {rank}>{over}; the leader is degraded",
-	ReasonOwner:          "{member} outranks {rank}>{over}; it is the owner",
-	ReasonDelayed:        "{member} outranks {rank}>{over}; preempt_delay {delay}",
-	ReasonNoPreempt:      "{member} outranks {rank}>{over}; it does not preempt a healthy leader",
-	ReasonPreferred:      "{member} outranks {rank}>{over}; an operator moved the address here",
-	ReasonOwnFault:       "{ip} fails by the leader's own fault; {member} takes over",
-	ReasonDue:            "{ip} is due",
-	ReasonHolding:        "holding; re-check due",
+	ReasonEligible:        "{member} is eligible",
+	ReasonWitness:         "{member} is a witness",
+	ReasonNotVoter:        "{member} does not vote yet",
+	ReasonUnreachable:     "{member} does not answer",
+	ReasonLagging:         "{member} has not caught up with the log",
+	ReasonNoReport:        "{member} has not reported its health yet",
+	ReasonHealthUnknown:   "the first checks of {member} are still running",
+	ReasonFault:           "{member} is in FAULT: {detail}",
+	ReasonClaimFault:      "{member} cannot claim: {detail}",
+	ReasonNoLeader:        "no leader",
+	ReasonFollowing:       "following {member}",
+	ReasonConfused:        "the view contradicts itself: {detail}",
+	ReasonBusy:            "{detail} in flight",
+	ReasonSelfIneligible:  "{detail}; {member} takes over",
+	ReasonNobody:          "{detail}; nobody is eligible: the address stays where it is",
+	ReasonOnlyBarred:      "{detail}; {member} is barred after a failed hand-over: the address stays where it is",
+	ReasonRequested:       "an operator asked for {member}",
+	ReasonAlreadyLeads:    "{member} already leads",
+	ReasonUnknownMember:   "there is no member {detail}",
+	ReasonNoOther:         "nobody else is eligible",
+	ReasonBarred:          "{member} is barred after a failed hand-over",
+	ReasonSettling:        "the first checks of {member} are still running ({rank}>{over})",
+	ReasonIncumbent:       "{member} holds the address in good health",
+	ReasonIncumbentStarts: "the first checks of {member}, which holds the address, are still running",
+	ReasonVacant:          "{member} outranks {rank}>{over}; the chair is empty",
+	ReasonOutranked:       "{member} outranks {rank}>{over}",
+	ReasonDegraded:        "{member} outranks {rank}>{over}; the leader is degraded",
+	ReasonOwner:           "{member} outranks {rank}>{over}; it is the owner",
+	ReasonDelayed:         "{member} outranks {rank}>{over}; preempt_delay {delay}",
+	ReasonNoPreempt:       "{member} outranks {rank}>{over}; it does not preempt a healthy leader",
+	ReasonPreferred:       "{member} outranks {rank}>{over}; an operator moved the address here",
+	ReasonOwnFault:        "{ip} fails by the leader's own fault; {member} takes over",
+	ReasonDue:             "{ip} is due",
+	ReasonHolding:         "holding; re-check due",
 }
 
 // String is the reason in words.

@@ -114,6 +114,7 @@ func (s *scenario) decide() string {
 //
 //	cluster lb1=150 lb2=100,nopreempt,delay=10s lb3=witness   addresses 10.0.0.1, .2, ...
 //	leader lb2 [ips=A,B] [held]    lb2 leads from now on; held: next look in 30 s, else now
+//	elected lb2 ips=A [holder=lb1] as leader, but by an election; holder: the one of record
 //	follow [lb1]                   lb2 follows lb1, or nobody
 //	at 6s                          the time, since the story began
 //	report lb1 [check=FAILING] [weight=-60] [fault=CLAIMFAULT] [running]
@@ -164,6 +165,9 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 	switch words[0] {
 	case "leader":
 		s.lead(args, options)
+	case "elected":
+		s.lead(args, options)
+		s.v.Vacant, s.v.Incumbent = true, options["holder"]
 	case "follow":
 		s.v.Leader, s.v.LeaderName = false, args[0]
 	case "report":

@@ -58,6 +58,11 @@ type View struct {
 	Request *Request
 	// Preferred is State.Preferred.
 	Preferred string
+	// Vacant says that this node leads by an election, not by a hand-over to it, and has
+	// claimed nothing in this term yet: by leading alone it is nobody's incumbent.
+	Vacant bool
+	// Incumbent is the ID of the holder of record, who may be gone; empty if nobody is.
+	Incumbent string
 	IPs       []IPView
 }
 
