@@ -23,6 +23,7 @@ const (
 	identityFile = "identity.json"
 	databaseFile = "raft.db"
 	lockFile     = "lock"
+	snapshotsDir = "snapshots" // raft's choice
 	// boltLockTimeout bounds the wait for bbolt's own file lock.
 	boltLockTimeout = time.Second
 	snapshotsKept   = 2
@@ -93,13 +94,19 @@ func openLocked(path, clusterName, name string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
+	if id.ServerID != "" {
+		if _, err := os.Stat(filepath.Join(path, databaseFile)); errors.Is(err, fs.ErrNotExist) {
+			// A new one would forget the votes that were given under this ServerID.
+			return nil, fmt.Errorf("data directory %s has lost its %s: restore that file, or move the directory away and join anew", path, databaseFile)
+		}
+	}
 	store, err := openBolt(filepath.Join(path, databaseFile))
 	if err != nil {
 		return nil, err
 	}
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(path, snapshotsKept, hclog.NewNullLogger())
+	snapshots, err := openSnapshots(path)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("snapshots in %s: %w", path, err), store.Close())
+		return nil, errors.Join(err, store.Close())
 	}
 	if id.ServerID == "" {
 		if err := refuseOrphan(path, store, snapshots); err != nil {
@@ -111,6 +118,19 @@ func openLocked(path, clusterName, name string) (*Dir, error) {
 		}
 	}
 	return &Dir{identity: id, logs: store, stable: store, snapshots: snapshots, close: store.Close}, nil
+}
+
+// openSnapshots keeps the snapshots from other users, which raft's store does not when
+// the data directory itself is open to them.
+func openSnapshots(path string) (raft.SnapshotStore, error) {
+	store, err := raft.NewFileSnapshotStoreWithLogger(path, snapshotsKept, hclog.NewNullLogger())
+	if err != nil {
+		return nil, fmt.Errorf("snapshots in %s: %w", path, err)
+	}
+	if err := os.Chmod(filepath.Join(path, snapshotsDir), 0o700); err != nil {
+		return nil, fmt.Errorf("snapshots: %w", err)
+	}
+	return store, nil
 }
 
 // refuseOrphan keeps a directory that lost its identity from voting under a new one.
@@ -183,10 +203,10 @@ func readIdentity(path, clusterName, name string) (identity, error) {
 		return identity{}, fmt.Errorf("data directory: %w", err)
 	}
 	var id identity
-	if err := json.Unmarshal(data, &id); err != nil || id.ServerID == "" {
-		return identity{}, fmt.Errorf("%s is damaged: restore it, or move %s away and join anew", file, path)
-	}
+	err = json.Unmarshal(data, &id)
 	switch {
+	case err != nil, id.Format <= dirFormat && id.ServerID == "":
+		return identity{}, fmt.Errorf("%s is damaged: restore it, or move %s away and join anew", file, path)
 	case id.Format > dirFormat:
 		return identity{}, fmt.Errorf("data directory %s was written by a newer buoy (format %d, this one knows %d): install that version", path, id.Format, dirFormat)
 	case id.Cluster != clusterName:
