@@ -71,15 +71,13 @@ func (l *loop) startClaim(ip netip.Addr) {
 func (l *loop) claimed(t *tenure, ip netip.Addr, out Outcome) {
 	a, now := t.ips[ip], time.Now()
 	first := a.state != AddressClaimed
+	if out.Moved {
+		t.history = append(t.history, l.transition(t, ip, a, out))
+	}
 	if first || out.Moved {
 		a.since, a.guards = now, 0
 		l.log.Info("holding the address", "ip", ip, "moved", out.Moved, "from", out.From, "instance", out.Instance,
 			"term", t.term, "boottime_ns", int64(l.cfg.Boottime()))
-	}
-	if out.Moved {
-		t.history = append(t.history, l.transition(t, ip, a, out))
-		// Whatever moves next in this term is not due to how it began.
-		t.origin = origin{}
 	}
 	interval := time.Duration(float64(l.cfg.VerifyInterval) * (0.8 + 0.4*rand.Float64()))
 	if a.guards < len(guards) {

@@ -29,6 +29,9 @@ func (l *loop) originOf(t *tenure) origin {
 	if lost.name == "" || lost.candidateAt.IsZero() {
 		return origin{reason: "first leader"}
 	}
+	if lost.name == l.cfg.Member.Name {
+		return origin{reason: "lost the majority and found it again", elect: t.readyAt.Sub(lost.candidateAt)}
+	}
 	o := origin{reason: "leader " + lost.name + " fell silent", elect: t.readyAt.Sub(lost.candidateAt)}
 	if !lost.contact.IsZero() {
 		o.detect = max(0, lost.candidateAt.Sub(lost.contact))
@@ -40,20 +43,18 @@ func (l *loop) originOf(t *tenure) origin {
 func (l *loop) transition(t *tenure, ip netip.Addr, a *address, out Outcome) fsm.Transition {
 	tr := fsm.Transition{
 		At: out.Confirmed, IP: ip, From: l.memberOf(out.From), To: l.cfg.Member.Name, Term: t.term,
-		Reason: t.origin.reason,
 	}
-	began := t.readyAt
-	if t.origin.reason == "" {
+	if a.since.IsZero() { // not held yet in this term
+		tr.Reason = t.origin.reason
+		tr.Stages.Detect, tr.Stages.Elect = t.origin.detect, t.origin.elect
+		tr.Stages.Claim = max(0, out.Accepted.Sub(t.readyAt))
+	} else {
 		// Drift: noticed now; it may have happened at any time since the last look.
 		tr.Reason = "the address had been moved away"
-		began = out.Accepted
 		if !a.verifiedAt.IsZero() {
-			tr.Stages.Detect = out.Accepted.Sub(a.verifiedAt)
+			tr.Stages.Detect = max(0, out.Accepted.Sub(a.verifiedAt))
 		}
 	}
-	tr.Stages.Detect += t.origin.detect
-	tr.Stages.Elect = t.origin.elect
-	tr.Stages.Claim = max(0, out.Accepted.Sub(began))
 	tr.Stages.Confirm = max(0, out.Confirmed.Sub(out.Accepted))
 	if tr.From == "" {
 		if c, ok := l.fsm.State().Claims[ip]; ok {

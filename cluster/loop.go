@@ -39,6 +39,7 @@ type loop struct {
 	leaving    bool
 	wedged     error
 
+	observed  chan raft.Observation
 	forwarded uint64 // Seq of the report last brought to a leader
 	selfTest  schedule
 	lost      lastLeader
@@ -70,9 +71,9 @@ type tenure struct {
 
 func (t *tenure) ready() bool { return t.committed && t.looked }
 
-// lastLeader is what a follower remembers of the leader before it.
+// lastLeader is what a node remembers of the leader before it, until it leads itself.
 type lastLeader struct {
-	name        string
+	name        string    // this node's own if it led last
 	contact     time.Time // last sign of life
 	candidateAt time.Time // when this node first stood since then
 }
@@ -81,9 +82,8 @@ type lastLeader struct {
 // leadership over, or with ErrWedged. It may be called once.
 func (n *Node) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l := &loop{Node: n, ctx: work}
-	observed := make(chan raft.Observation, 64)
-	observer := raft.NewObserver(observed, false, func(o *raft.Observation) bool {
+	l := &loop{Node: n, ctx: work, observed: make(chan raft.Observation, 64)}
+	observer := raft.NewObserver(l.observed, false, func(o *raft.Observation) bool {
 		switch o.Data.(type) {
 		case raft.RaftState, raft.LeaderObservation:
 			return true
@@ -91,7 +91,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return false
 	})
 	n.raft.RegisterObserver(observer)
-	err := l.run(ctx, observed)
+	err := l.run(ctx)
 	n.raft.DeregisterObserver(observer)
 	if l.tenure != nil {
 		l.endTenure()
@@ -105,7 +105,7 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
-func (l *loop) run(ctx context.Context, observed <-chan raft.Observation) error {
+func (l *loop) run(ctx context.Context) error {
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
 	timer := time.NewTimer(0)
@@ -127,7 +127,7 @@ func (l *loop) run(ctx context.Context, observed <-chan raft.Observation) error 
 			return nil
 		case leads := <-l.raft.LeaderCh():
 			l.leadership(leads)
-		case o := <-observed:
+		case o := <-l.observed:
 			l.observe(o)
 		case f := <-l.mail:
 			f(l)
@@ -149,6 +149,8 @@ func (l *loop) step(now time.Time) time.Duration {
 	v := l.view(now)
 	d := fsm.Decide(fsm.DefaultPolicy, v, now)
 	l.logDecision(d)
+	// First, because a transfer stops it: what this leader did must be on record.
+	l.write(now)
 	switch d.Kind {
 	case fsm.Abort:
 		l.cancelBusy()
@@ -160,7 +162,6 @@ func (l *loop) step(now time.Time) time.Duration {
 		l.answerRequest("", fsm.Refusef("%s", d.Reason))
 	case fsm.Wait:
 	}
-	l.write(now)
 	l.publish(v, d)
 	if d.Next.IsZero() {
 		return tickInterval
@@ -215,7 +216,11 @@ func (l *loop) becomeReady() {
 		return
 	}
 	t.readyAt = time.Now()
+	for len(l.observed) > 0 { // how it came about is in there
+		l.observe(<-l.observed)
+	}
 	t.origin = l.originOf(t)
+	l.lost = lastLeader{}
 	l.log.Info("ready to act as leader", "term", t.term, "reason", t.origin.reason,
 		"detect", t.origin.detect, "elect", t.origin.elect, "boottime_ns", int64(l.cfg.Boottime()))
 }
@@ -225,7 +230,9 @@ func (l *loop) endTenure() {
 	l.tenure = nil
 	// Whatever is in flight was ordered in this term and must not outlive it.
 	t.cancel()
-	l.lost = lastLeader{}
+	if l.lost.name == "" { // else raft's word of a successor came first
+		l.lost.name = l.cfg.Member.Name
+	}
 	l.log.Info("no longer leading", "term", t.term, "boottime_ns", int64(l.cfg.Boottime()))
 }
 
@@ -256,7 +263,7 @@ func (l *loop) observe(o raft.Observation) {
 			l.lost = lastLeader{name: l.name(id)}
 			l.log.Info("following", "leader", l.lost.name, "term", l.raft.CurrentTerm(), "boottime_ns", int64(l.cfg.Boottime()))
 			l.forwarded = 0
-			l.answerRequest(l.lost.name, nil)
+			l.succeeded(id)
 		}
 	}
 }

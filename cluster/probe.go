@@ -23,7 +23,9 @@ const (
 type peer struct {
 	contact fsm.Contact
 	// at is the time of the last answer, zero after a failure.
-	at      time.Time
+	at time.Time
+	// asked says that a probe has ended, with or without an answer.
+	asked   bool
 	probing bool
 	backoff time.Time
 }
@@ -66,10 +68,12 @@ func (l *loop) probed(t *tenure, id string, c fsm.Contact, err error) {
 		return
 	}
 	p := t.peers[id]
-	p.probing = false
+	p.probing, p.asked = false, true
 	known := !p.at.IsZero()
 	switch {
 	case err == nil:
+		// What the peer forwarded meanwhile may have overtaken its answer.
+		c.Report = newer(p.contact.Report, c.Report)
 		p.contact, p.at = c, time.Now()
 		if !known {
 			l.log.Info("peer answers", "peer", c.Name, "health", c.Report.Health)
@@ -81,10 +85,19 @@ func (l *loop) probed(t *tenure, id string, c fsm.Contact, err error) {
 	l.looked(nil)
 }
 
-// probing reports whether a first answer is still awaited.
+// newer is the report got unless the same process has said something later already.
+func newer(have, got fsm.Report) fsm.Report {
+	if have.Boot == got.Boot && have.Seq > got.Seq {
+		return have
+	}
+	return got
+}
+
+// probing reports whether the end of a first probe is still awaited.
 func (l *loop) probing() bool {
-	for _, p := range l.tenure.peers {
-		if p.probing {
+	for _, s := range l.servers() {
+		id := string(s.ID)
+		if p := l.tenure.peers[id]; id != l.cfg.Member.ID && (p == nil || !p.asked) {
 			return true
 		}
 	}
@@ -102,6 +115,8 @@ func (n *Node) Receive(ctx context.Context, r fsm.Report) error {
 	select {
 	case err := <-done:
 		return err
+	case <-n.stopped:
+		return n.notLeader()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -112,12 +127,11 @@ func (l *loop) received(r fsm.Report) error {
 		return l.notLeader()
 	}
 	p := l.tenure.peers[r.Member]
-	if p == nil || p.at.IsZero() {
+	if p == nil {
 		return nil // the first probe will bring it
 	}
-	if old := p.contact.Report; old.Boot != r.Boot || old.Seq < r.Seq {
-		p.contact.Report = r
-	}
+	// It counts from the next answer on if there has been none yet.
+	p.contact.Report = newer(p.contact.Report, r)
 	return nil
 }
 

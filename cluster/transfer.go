@@ -53,23 +53,47 @@ func (n *Node) Transfer(ctx context.Context, target string) (string, error) {
 		return "", err
 	}
 	answer := make(chan requestAnswer, 1)
-	ok := n.post(func(l *loop) {
-		if l.request != nil {
-			answer <- requestAnswer{err: fsm.Refusef("another transfer is under way: try again when it is done")}
-			return
-		}
-		l.request = &request{Request: fsm.Request{Target: id}, answer: answer}
-	})
-	if !ok {
+	req := &request{Request: fsm.Request{Target: id}, answer: answer}
+	if !n.post(func(l *loop) { l.requested(req) }) {
 		return "", n.notLeader()
 	}
 	select {
 	case a := <-answer:
 		return a.to, a.err
+	case <-n.stopped:
+		return "", n.notLeader()
 	case <-ctx.Done():
-		n.post(func(l *loop) { l.request = nil })
+		n.post(func(l *loop) {
+			if l.request == req {
+				l.request = nil
+			}
+		})
 		return "", ctx.Err()
 	}
+}
+
+// requested makes req the one request to be decided on.
+func (l *loop) requested(req *request) {
+	switch {
+	case l.tenure == nil:
+		req.answer <- requestAnswer{err: l.notLeader()}
+	case l.request != nil:
+		req.answer <- requestAnswer{err: fsm.Refusef("another transfer is under way: try again when it is done")}
+	default:
+		l.request = req
+	}
+}
+
+// succeeded answers the request when the member id leads.
+func (l *loop) succeeded(id string) {
+	if l.request == nil {
+		return
+	}
+	if want := l.request.Target; want != "" && want != id {
+		l.answerRequest("", fmt.Errorf("transfer to %s: %s leads now instead", l.name(want), l.name(id)))
+		return
+	}
+	l.answerRequest(l.name(id), nil)
 }
 
 // memberID finds a member by the name that people use; "" stays "".
@@ -185,7 +209,9 @@ func (l *loop) transferFailed(t *tenure, h fsm.Handover, ownFault bool, took tim
 	}
 	p.backoff = time.Now().Add(bar)
 	l.log.Warn("transfer failed", "to", l.name(h.To), "reason", h.Reason, "error", err, "took", took, "not_again_for", bar)
-	l.answerRequest("", fmt.Errorf("transfer to %s: %w", l.name(h.To), err))
+	if h.Requested { // else it is yet to be decided on
+		l.answerRequest("", fmt.Errorf("transfer to %s: %w", l.name(h.To), err))
+	}
 	if ownFault {
 		// Nobody took it: go on trying here.
 		l.self.setClaimFault("")

@@ -28,7 +28,8 @@ func (l *loop) view(now time.Time) fsm.View {
 	state := l.fsm.State()
 	v.Leader, v.Term, v.LeaderSince = t.ready(), t.term, t.since
 	v.Preferred = state.Preferred
-	if l.request != nil {
+	// Nobody is refused as a target because he has not been asked yet.
+	if l.request != nil && !l.probing() {
 		v.Request = &l.request.Request
 	}
 	for _, s := range l.servers() {
