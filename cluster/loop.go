@@ -248,7 +248,13 @@ func (l *loop) leave() {
 // lead, or nobody could take over.
 func (l *loop) left() bool {
 	t := l.tenure
-	return l.busy == fsm.ActionNone && (t == nil || (t.ready() && l.logged.Kind == fsm.Wait && !t.writing))
+	switch {
+	case l.busy != fsm.ActionNone:
+		return false
+	case t == nil:
+		return l.raft.State() != raft.Leader // else LeaderCh is about to say so
+	}
+	return t.ready() && l.logged.Kind == fsm.Wait && !t.writing
 }
 
 func (l *loop) observe(o raft.Observation) {
