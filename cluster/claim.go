@@ -29,6 +29,7 @@ const (
 // address is the leader's bookkeeping of one floating IP.
 type address struct {
 	state      AddressState
+	held       bool // claimed in this term, and not seen elsewhere since
 	due        time.Time
 	verifiedAt time.Time
 	since      time.Time // of the present hold
@@ -49,10 +50,10 @@ func (l *loop) startClaim(ip netip.Addr) {
 	record := l.fsm.State().Claims[ip]
 	a := l.tenure.ips[ip]
 	order := Ensure{IP: ip, Epoch: l.tenure.term}
-	if record.Holder != "" && record.Holder != l.cfg.Member.ID && a.state == AddressUnverified && a.failures == 0 {
-		order.Elsewhere = true
+	if record.Holder != l.cfg.Member.ID && !a.held && a.failures == 0 {
+		order.Believed = record.Instance
 	}
-	if a.state != AddressClaimed {
+	if !a.held {
 		a.state = AddressClaiming
 	}
 	// A leader at rest writes nothing else: this finds one that can no longer commit.
@@ -70,21 +71,23 @@ func (l *loop) startClaim(ip netip.Addr) {
 
 func (l *loop) claimed(t *tenure, ip netip.Addr, out Outcome) {
 	a, now := t.ips[ip], time.Now()
-	first := a.state != AddressClaimed
 	if out.Moved {
 		t.history = append(t.history, l.transition(t, ip, a, out))
 	}
-	if first || out.Moved {
+	if !a.held || out.Moved {
 		a.since, a.guards = now, 0
 		l.log.Info("holding the address", "ip", ip, "moved", out.Moved, "from", out.From, "instance", out.Instance,
-			"term", t.term, "boottime_ns", int64(l.cfg.Boottime()))
+			"verified", !out.Unverified, "term", t.term, "boottime_ns", int64(l.cfg.Boottime()))
 	}
 	interval := time.Duration(float64(l.cfg.VerifyInterval) * (0.8 + 0.4*rand.Float64()))
 	if a.guards < len(guards) {
 		interval = min(interval, guards[a.guards])
 		a.guards++
 	}
-	a.state, a.verifiedAt, a.instance, a.due = AddressClaimed, now, out.Instance, now.Add(interval)
+	a.state, a.held, a.instance, a.due = AddressUnverified, true, out.Instance, now.Add(interval)
+	if !out.Unverified {
+		a.state, a.verifiedAt = AddressClaimed, now
+	}
 	a.failures, a.failingFor, a.ownFaults, a.lastError = 0, time.Time{}, 0, ""
 }
 
@@ -97,12 +100,11 @@ func (l *loop) claimFailed(t *tenure, ip netip.Addr, out Outcome, err error) {
 		a.failingFor = now
 	}
 	switch {
-	case out.From != "":
-		a.instance = out.From
-		if a.state == AddressClaimed {
-			a.state = AddressLost
+	case out.From != "" && out.From != out.Instance:
+		if a.instance = out.From; a.held {
+			a.state, a.held = AddressLost, false
 		}
-	case a.state == AddressClaimed:
+	case a.held:
 		a.state = AddressUnverified
 	}
 	if ownFault(err) {

@@ -13,8 +13,10 @@ const handoverFresh = 10 * time.Second
 // origin says how a node came to lead, for the record of the move that follows.
 type origin struct {
 	reason string
-	detect time.Duration
-	elect  time.Duration
+	// appointed: by a hand-over to this node, not by an election.
+	appointed bool
+	detect    time.Duration
+	elect     time.Duration
 }
 
 // originOf explains a tenure that has just become ready: an announced hand-over to this
@@ -23,7 +25,7 @@ func (l *loop) originOf(t *tenure) origin {
 	h := l.fsm.State().Handover
 	announced := l.seen.handoverAt()
 	if h.To == l.cfg.Member.ID && h.Term < t.term && t.readyAt.Sub(announced) < handoverFresh {
-		return origin{reason: h.Reason, detect: h.Detect, elect: t.readyAt.Sub(announced)}
+		return origin{reason: h.Reason, appointed: true, detect: h.Detect, elect: h.Elect + t.readyAt.Sub(announced)}
 	}
 	lost := l.lost
 	if lost.name == "" || lost.candidateAt.IsZero() {
@@ -37,6 +39,35 @@ func (l *loop) originOf(t *tenure) origin {
 		o.detect = max(0, lost.candidateAt.Sub(lost.contact))
 	}
 	return o
+}
+
+// handover announces d. A leader that has claimed nothing in its term only passes the
+// lead on: its successor's record tells of the fault that began it all.
+func (l *loop) handover(d fsm.Decision) fsm.Handover {
+	t := l.tenure
+	h := fsm.Handover{
+		From: l.cfg.Member.ID, To: d.Target, Reason: d.Reason.String(),
+		Requested: d.Reason.Code == fsm.ReasonRequested, Term: t.term,
+	}
+	report, detect := l.self.get()
+	switch {
+	case !t.claimedAny() && !h.Requested:
+		h.Reason = t.origin.reason + ", then " + h.Reason
+		h.Detect, h.Elect = t.origin.detect, t.origin.elect+time.Since(t.readyAt)
+	case report.Health == fsm.HealthFault || report.Health == fsm.HealthDegraded:
+		h.Detect = detect
+	}
+	return h
+}
+
+// claimedAny says that this tenure has held an address.
+func (t *tenure) claimedAny() bool {
+	for _, a := range t.ips {
+		if !a.since.IsZero() {
+			return true
+		}
+	}
+	return false
 }
 
 // transition is the record of a move that the cloud has just confirmed.

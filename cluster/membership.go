@@ -87,7 +87,7 @@ func (n *Node) Admit(ctx context.Context, c fsm.Contact) error {
 	}
 	f := n.raft.AddVoter(raft.ServerID(c.ID), raft.ServerAddress(c.Member.Address), 0, applyTimeout)
 	if err := await(ctx, f, applyTimeout); err != nil {
-		return fmt.Errorf("make %s a voter: %w", c.Name, err)
+		return n.leaderErr(fmt.Errorf("make %s a voter: %w", c.Name, err))
 	}
 	n.log.Info("joined", "member", c.Name, "address", c.Member.Address, "voters", len(n.servers()))
 	n.post((*loop).tick) // do not wait to hear from it
@@ -135,13 +135,22 @@ func (n *Node) admissible(ctx context.Context, c fsm.Contact) error {
 func (n *Node) admitNonvoter(ctx context.Context, c fsm.Contact) error {
 	f := n.raft.AddNonvoter(raft.ServerID(c.ID), raft.ServerAddress(c.Member.Address), 0, applyTimeout)
 	if err := await(ctx, f, applyTimeout); err != nil {
-		return fmt.Errorf("admit %s: %w", c.Name, err)
+		return n.leaderErr(fmt.Errorf("admit %s: %w", c.Name, err))
 	}
 	member := c.Member
 	if _, err := n.apply(ctx, fsm.Command{Member: &member}, applyTimeout); err != nil {
-		return fmt.Errorf("enter %s: %w", c.Name, err)
+		return n.leaderErr(fmt.Errorf("enter %s: %w", c.Name, err))
 	}
 	return nil
+}
+
+// leaderErr sends whoever asks to the new leader if err says that this node is none any
+// more, or is handing over: a join may be repeated there.
+func (n *Node) leaderErr(err error) error {
+	if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) || errors.Is(err, raft.ErrLeadershipTransferInProgress) {
+		return n.notLeader()
+	}
+	return err
 }
 
 // caughtUp waits until c has the log as it is now: a voter that lags would cost the

@@ -16,8 +16,8 @@ type MemberState string
 
 // The states of a member.
 const (
-	StateMaster      MemberState = "MASTER"   // leads, and the cloud has confirmed every address
-	StateClaiming    MemberState = "CLAIMING" // leads, not confirmed yet
+	StateMaster      MemberState = "MASTER"   // leads, and holds every address
+	StateClaiming    MemberState = "CLAIMING" // leads, and does not hold them all yet
 	StateBackup      MemberState = "BACKUP"
 	StateFault       MemberState = "FAULT"
 	StateWitness     MemberState = "WITNESS"
@@ -65,6 +65,10 @@ type AddressStatus struct {
 	State    AddressState
 	Holder   string // the member's name, "" if unknown or not a member
 	Instance string
+	// Held says that the leader has claimed it in this term and has not seen it
+	// elsewhere since, even if it cannot be verified at present; at a follower, that
+	// the leader is the holder of record.
+	Held bool
 	// VerifiedAt is when the cloud last confirmed the holder; zero at a follower.
 	VerifiedAt time.Time
 	Term       uint64
@@ -150,7 +154,8 @@ func (n *Node) hearsay(state fsm.State) []fsm.Candidate {
 	var out []fsm.Candidate
 	for _, s := range n.servers() {
 		id := string(s.ID)
-		c := fsm.Candidate{Member: state.Members[id], Voter: s.Suffrage == raft.Voter, Reachable: true, CaughtUp: true}
+		m, entered := state.Members[id]
+		c := fsm.Candidate{Member: m, Voter: s.Suffrage == raft.Voter, Reachable: entered, CaughtUp: true}
 		c.Member.ID = id
 		if r, ok := state.Reports[id]; ok {
 			c.Report = &r
@@ -177,7 +182,7 @@ func stateOf(c fsm.Candidate, s Status) MemberState {
 		return StateBackup
 	}
 	for _, a := range s.Addresses {
-		if a.State != AddressClaimed {
+		if !a.Held {
 			return StateClaiming
 		}
 	}
@@ -186,16 +191,18 @@ func stateOf(c fsm.Candidate, s Status) MemberState {
 
 func (n *Node) addressStatus(snap *snapshot, state fsm.State) []AddressStatus {
 	var out []AddressStatus
+	leader, _ := n.leader()
 	for _, ip := range n.cfg.FloatingIPs {
 		record := state.Claims[ip]
 		a := AddressStatus{
 			IP: ip, State: AddressUnverified, Instance: record.Instance, Term: record.Term, Since: record.Since,
+			Held: record.Holder != "" && record.Holder == leader,
 		}
 		if m, ok := state.Members[record.Holder]; ok {
 			a.Holder = m.Name
 		}
 		if own, ok := snap.addresses[ip]; ok {
-			a.State, a.VerifiedAt, a.Error = own.state, own.verifiedAt, own.lastError
+			a.State, a.Held, a.VerifiedAt, a.Error = own.state, own.held, own.verifiedAt, own.lastError
 			if own.instance != "" && own.instance != record.Instance {
 				a.Instance, a.Holder = own.instance, memberWith(state, own.instance)
 			}
@@ -234,7 +241,7 @@ func (l *loop) logDecision(d fsm.Decision) {
 		return d.Reason.Code == fsm.ReasonDue || d.Reason.Code == fsm.ReasonBusy || d.Reason.Code == fsm.ReasonHolding
 	}
 	if (d.Kind != l.logged.Kind || d.Reason != l.logged.Reason) && !quiet(d) {
-		l.log.Info("decision", "kind", d.Kind, "target", l.name(d.Target), "reason", d.Reason, "boottime_ns", int64(l.cfg.Boottime()))
+		l.log.Info("decision", "kind", d.Kind, "target", l.name(d.Target), "reason", d.Reason.String(), "boottime_ns", int64(l.cfg.Boottime()))
 	}
 	l.logged = d
 }

@@ -121,18 +121,12 @@ func (l *loop) answerRequest(to string, err error) {
 
 // startTransfer hands leadership to d.Target, through the guards.
 func (l *loop) startTransfer(d fsm.Decision) {
-	h := fsm.Handover{
-		From: l.cfg.Member.ID, To: d.Target, Reason: d.Reason.String(),
-		Requested: d.Reason.Code == fsm.ReasonRequested, Term: l.tenure.term,
-	}
+	h := l.handover(d)
 	ownFault := d.Reason.Code == fsm.ReasonOwnFault
 	if ownFault {
 		l.blameSelf()
 	}
-	report, detect := l.self.get()
-	if report.Health == fsm.HealthFault || report.Health == fsm.HealthDegraded {
-		h.Detect = detect
-	}
+	report, _ := l.self.get()
 	began := time.Now()
 	l.start(fsm.ActionTransfer, func(ctx context.Context, t *tenure) func() {
 		err := l.transfer(ctx, h, report, ownFault)

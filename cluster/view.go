@@ -28,6 +28,11 @@ func (l *loop) view(now time.Time) fsm.View {
 	state := l.fsm.State()
 	v.Leader, v.Term, v.LeaderSince = t.ready(), t.term, t.since
 	v.Preferred = state.Preferred
+	v.Vacant = !t.origin.appointed && !t.claimedAny()
+	if len(l.cfg.FloatingIPs) > 0 {
+		// All addresses move together: the first one's holder is the holder.
+		v.Incumbent = state.Claims[l.cfg.FloatingIPs[0]].Holder
+	}
 	// Nobody is refused as a target because he has not been asked yet.
 	if l.request != nil && !l.probing() {
 		v.Request = &l.request.Request

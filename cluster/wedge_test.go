@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,13 +48,24 @@ func TestWatchdogGivesUpAWedgedLeader(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes up to a minute of real time")
 	}
-	for attempt := range 20 {
-		if wedge(t) {
-			t.Logf("wedged at attempt %d", attempt+1)
+	const worlds, rounds = 8, 4
+	for round := range rounds {
+		var wedged atomic.Int32
+		var wg sync.WaitGroup
+		for range worlds {
+			wg.Go(func() {
+				if wedge(t) {
+					wedged.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := wedged.Load(); n > 0 || t.Failed() {
+			t.Logf("round %d: %d of %d wedged", round+1, n, worlds)
 			return
 		}
 	}
-	t.Fatal("20 attempts did not wedge raft: if #696 is mended upstream, the guard and this test can go")
+	t.Fatalf("%d attempts did not wedge raft: if #696 is mended upstream, the guard and this test can go", worlds*rounds)
 }
 
 // wedge reports whether raft was wedged, which takes some luck, and then fails the test
@@ -64,6 +77,7 @@ func wedge(t *testing.T) bool {
 		w.add(name, 150-i, func(b *box) {
 			b.timing = Timing{Heartbeat: 200 * time.Millisecond, Election: 200 * time.Millisecond, Lease: 100 * time.Millisecond}
 			b.member.Preempt = false
+			b.rpc = 2 * time.Second // while a request hangs, the rest must happen
 		})
 	}
 	w.form("lb1")
@@ -81,9 +95,11 @@ func wedge(t *testing.T) bool {
 	resume := lb3.disk.hang()
 	defer resume()
 	lb1.node.raft.Barrier(time.Second) // an entry that lb3 lacks
-	// Until the pipeline has given up and replication waits in one request at a time.
-	time.Sleep(2*transportTimeout + time.Duration(rand.N(int64(time.Second))))
-	for range 2 {
+	// Until the pipeline has given up and replication has begun to wait, as long again, in
+	// one request at a time.
+	time.Sleep(lb1.rpc + 200*time.Millisecond + rand.N(200*time.Millisecond))
+	// One is taken by replication as it begins to wait, one stays in the buffer, one hangs.
+	for range 3 {
 		f := lb1.node.raft.LeadershipTransferToServer(raft.ServerID(lb3.member.ID), raft.ServerAddress(lb3.member.Address))
 		if err := await(context.Background(), f, 5*time.Second); err == nil {
 			return false
@@ -99,19 +115,22 @@ func wedge(t *testing.T) bool {
 		}
 		return l == lb1
 	})
-	err := await(context.Background(), lb1.node.raft.Barrier(time.Second), time.Second)
-	if !errors.Is(err, raft.ErrLeadershipTransferInProgress) {
-		return false
-	}
-	select {
-	case err := <-lb1.done:
-		if !errors.Is(err, ErrWedged) {
-			t.Errorf("Run ended with %v, want ErrWedged", err)
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		select {
+		case err := <-lb1.done:
+			lb1.run(nil)
+			if !errors.Is(err, ErrWedged) {
+				t.Errorf("Run ended with %v, want ErrWedged", err)
+			}
+			return true
+		default:
 		}
-		lb1.run(nil)
-	case <-time.After(30 * time.Second):
-		t.Error("a leader that can commit nothing went on for 30 s")
+		if await(context.Background(), lb1.node.raft.Barrier(time.Second), time.Second) == nil {
+			return false // in time after all
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
+	t.Error("a leader that can commit nothing went on for 30 s")
 	return true
 }
 

@@ -85,7 +85,7 @@ func (l *loop) missing(s fsm.State) []fsm.Command {
 		}
 	}
 	for ip, a := range t.ips {
-		if c := s.Claims[ip]; a.state == AddressClaimed && (c.Holder != self || c.Instance != a.instance) {
+		if c := s.Claims[ip]; a.held && (c.Holder != self || c.Instance != a.instance) {
 			out = append(out, fsm.Command{Claim: &fsm.Holding{IP: ip, Holder: self, Instance: a.instance, Term: t.term, Since: a.since}})
 		}
 	}
@@ -131,14 +131,17 @@ func (l *loop) proved(t *tenure, err error) {
 	}
 }
 
-// proveProgress commits a barrier, again each second from the first failure. Any other
-// error than ErrWedged means that there is nothing to prove any more.
+// proveProgress commits a barrier, again each second from the first failure, until ctx
+// ends with the tenure. ErrWedged means that this node led all the while.
 func (n *Node) proveProgress(ctx context.Context) error {
 	began := time.Now()
 	for {
 		err := await(ctx, n.raft.Barrier(applyTimeout), applyTimeout)
-		if err == nil || ctx.Err() != nil || n.raft.State() != raft.Leader {
+		if err == nil || ctx.Err() != nil {
 			return err
+		}
+		if n.raft.State() != raft.Leader {
+			began = time.Now() // the loop will hear of it; an answer may also be a former term's
 		}
 		limit := wedgedOther
 		if errors.Is(err, raft.ErrLeadershipTransferInProgress) {

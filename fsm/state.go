@@ -62,6 +62,8 @@ type Handover struct {
 	Term      uint64 `json:"term"`
 	// Detect is the time from the fault to the leader's verdict; 0 if there was no fault.
 	Detect time.Duration `json:"detect,omitempty"`
+	// Elect is how long From itself led without claiming, if it only passes the lead on.
+	Elect time.Duration `json:"elect,omitempty"`
 }
 
 // Transition is one past move of a floating IP, complete with reason and stage times.

@@ -77,22 +77,12 @@ func newClaimer(p assigner.Provider, ips []netip.Addr, log hclog.Logger) cluster
 	return claimer{assigner.New(p, log), ips}
 }
 
-// elsewhere stands for whichever instance the record names: it only has to differ from
-// every real one.
-const elsewhere = "another instance"
-
 // Ensure makes e.IP point here.
 func (c claimer) Ensure(ctx context.Context, e cluster.Ensure, f cluster.Fence) (cluster.Outcome, error) {
-	r := assigner.Request{IP: e.IP, Fence: assigner.Fence(f), Epoch: e.Epoch}
-	if e.Elsewhere {
-		r.Believed = elsewhere
-	}
-	out, err := c.inner.Ensure(ctx, r)
-	if out.From == elsewhere {
-		out.From = ""
-	}
+	out, err := c.inner.Ensure(ctx, assigner.Request{IP: e.IP, Fence: assigner.Fence(f), Epoch: e.Epoch, Believed: e.Believed})
 	return cluster.Outcome{
-		Moved: out.Moved, From: out.From, Instance: out.Instance, Accepted: out.Accepted, Confirmed: out.Confirmed,
+		Moved: out.Moved, From: out.From, Instance: out.Instance, Unverified: out.Unverified,
+		Accepted: out.Accepted, Confirmed: out.Confirmed,
 	}, err
 }
 
