@@ -22,20 +22,27 @@ func load(t *testing.T, path string) *config.Config {
 	return c
 }
 
-func TestEveryConfigurationLoadsWithoutWarnings(t *testing.T) {
-	found := 0
+// configurations are the paths of all configurations in this folder.
+func configurations(t *testing.T) []string {
+	t.Helper()
+	var paths []string
 	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || filepath.Ext(path) != ".yaml" {
-			return err
+		if err == nil && filepath.Ext(path) == ".yaml" {
+			paths = append(paths, path)
 		}
-		found++
+		return err
+	})
+	if err != nil || len(paths) < 8 {
+		t.Fatalf("%d configurations, %v; want all of this folder", len(paths), err)
+	}
+	return paths
+}
+
+func TestEveryConfigurationLoadsWithoutWarnings(t *testing.T) {
+	for _, path := range configurations(t) {
 		if c := load(t, path); len(c.Warnings) > 0 {
 			t.Errorf("%s: %q", path, c.Warnings)
 		}
-		return nil
-	})
-	if err != nil || found < 8 {
-		t.Errorf("%d configurations, %v; want all of this folder", found, err)
 	}
 }
 
@@ -107,6 +114,31 @@ func TestMembersOfASetBelongTogether(t *testing.T) {
 		}
 		if len(digests[config.RoleBalancer]) != 1 {
 			t.Errorf("%s: the balancers disagree: %v", set, digests)
+		}
+	}
+}
+
+// Under buoy.service the daemon is a user of its own, which cannot read what only root may:
+// each file must leave the secrets where LoadCredential= of the unit puts them.
+func TestTheUnitHandsOverTheSecrets(t *testing.T) {
+	const credentials = "/run/credentials/buoy.service"
+	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
+	unit, err := os.ReadFile("buoy.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	handedOver := func(path, file string) {
+		t.Helper()
+		name, inside := strings.CutPrefix(file, credentials+"/")
+		if !inside || !bytes.Contains(unit, []byte("\nLoadCredential="+name+":/etc/buoy/"+name+"\n")) {
+			t.Errorf("%s reads %s, which buoy.service does not provide: name neither secret_file nor token_file", path, file)
+		}
+	}
+	for _, path := range configurations(t) {
+		c := load(t, path)
+		handedOver(path, c.SecretFile)
+		if do := c.Provider.DigitalOcean; do != nil {
+			handedOver(path, do.TokenFile)
 		}
 	}
 }
