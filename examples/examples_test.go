@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,6 +99,8 @@ func TestMembersOfASetBelongTogether(t *testing.T) {
 		}
 		seen := map[any]bool{}
 		digests := map[string]map[string]bool{} // role: digests
+		var priorities []int                    // of the balancers
+		softWeight := 0
 		for _, path := range paths {
 			c := load(t, path)
 			if c.Cluster != "web" || seen[c.Node.ID] || seen[c.Node.Listen] || seen[c.Priority] && c.Node.Role == config.RoleBalancer {
@@ -108,12 +111,19 @@ func TestMembersOfASetBelongTogether(t *testing.T) {
 				digests[c.Node.Role] = map[string]bool{}
 			}
 			digests[c.Node.Role][c.Digest()] = true
+			if c.Node.Role == config.RoleBalancer {
+				priorities = append(priorities, c.Priority)
+				softWeight = c.Checks[0].HAProxy.SoftWeight
+			}
 			if base := strings.TrimSuffix(filepath.Base(path), ".yaml"); base != c.Node.ID {
 				t.Errorf("%s holds node %s", path, c.Node.ID)
 			}
 		}
 		if len(digests[config.RoleBalancer]) != 1 {
 			t.Errorf("%s: the balancers disagree: %v", set, digests)
+		}
+		if spread := slices.Max(priorities) - slices.Min(priorities); spread >= -softWeight {
+			t.Errorf("%s: priorities %v: soft_weight %d never moves the address", set, priorities, softWeight)
 		}
 	}
 }
