@@ -16,8 +16,7 @@ func newKeygenCommand() *cobra.Command {
 
 All members of a cluster share one secret file, readable by its owner alone. Whoever has
 it can pass for a member.`,
-		Example: `  umask 077
-  buoy keygen > /etc/buoy/secret
+		Example: `  (umask 077 && buoy keygen > /etc/buoy/secret)
   scp -p /etc/buoy/secret lb2:/etc/buoy/secret`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -26,7 +25,7 @@ it can pass for a member.`,
 				return err
 			}
 			if isTerminal(cmd.OutOrStdout()) {
-				printProgress(cmd.ErrOrStderr(), "this secret is now on your screen; better: buoy keygen > /etc/buoy/secret")
+				printProgress(cmd.ErrOrStderr(), "this secret is now on your screen; better: (umask 077 && buoy keygen > /etc/buoy/secret)")
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), secret)
 			return nil

@@ -30,10 +30,10 @@ func newRootCommand() *cobra.Command {
 
 Every load balancer runs one daemon. The daemons elect a leader; the leader, as long as
 its HAProxy is healthy, holds the address: it claims it from the cloud and keeps checking.`,
-		Example: `  buoy keygen > /etc/buoy/secret    # once; the same file on every node
+		Example: `  (umask 077 && buoy keygen > /etc/buoy/secret)    # once; the same file on every node
   systemctl enable --now buoy
-  buoy init                         # on the first node
-  buoy join 10.114.0.2              # on each further node
+  buoy init                                        # on the first node
+  buoy join 10.114.0.2                             # on each further node
   buoy status --watch`,
 		Args:          usage(unknownCommand),
 		RunE:          func(*cobra.Command, []string) error { return nil }, // unknownCommand has refused
