@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 )
@@ -40,6 +41,19 @@ func printJSON(w io.Writer, v any) error {
 	}
 	_, err = fmt.Fprintf(w, "%s\n", body)
 	return err
+}
+
+// cellWidth is how many letters of free text a column of a table shows: enough to tell
+// what it is about. Whoever prints a table prints the whole text elsewhere.
+const cellWidth = 40
+
+// cell is text cut to fit a column.
+func cell(text string) string {
+	letters := []rune(text)
+	if len(letters) <= cellWidth {
+		return text
+	}
+	return strings.TrimSpace(string(letters[:cellWidth-1])) + "…"
 }
 
 // isTerminal reports whether w is a terminal.

@@ -118,13 +118,14 @@ func priority(m api.Member) string {
 	return fmt.Sprintf("%d/%d", m.EffectivePriority, m.Priority)
 }
 
-// checks is each check in a word or, where it fails, with what it said.
+// checks is each check in a word or, where it fails, with the beginning of what it said;
+// the warnings have it all.
 func checks(m api.Member) string {
 	var words []string
 	for _, c := range m.Checks {
 		word := c.Name + " ok"
 		if !c.OK {
-			word = c.Name + " FAILS: " + c.Output
+			word = c.Name + " FAILS: " + cell(c.Output)
 		}
 		if c.Weight != 0 {
 			word += fmt.Sprintf(" (%+d)", c.Weight)

@@ -80,6 +80,26 @@ warning lb3 and lb1 differ in settings that must agree: cluster, timing, floatin
 	}
 }
 
+// TestLongOutput: a check that says much must not tear the table apart, and must be heard.
+func TestLongOutput(t *testing.T) {
+	now := time.Now()
+	s := sample(now)
+	said := "gone: stats socket /run/haproxy/admin.sock: " + strings.Repeat("ü", 200)
+	s.Members[1].Report.Checks[0].Output = said
+	view := viewOf(s, now)
+	var out strings.Builder
+	renderStatus(&out, palette{}, view)
+	if !strings.Contains(out.String(), "haproxy FAILS: gone: stats socket /run/haproxy/admin.s… (-20)\n") {
+		t.Errorf("the table shows\n%s", out.String())
+	}
+	if !strings.Contains(out.String(), "warning lb2: check haproxy fails: "+said+"\n") || view.Members[1].Checks[0].Output != said {
+		t.Errorf("nobody hears all of it:\n%s", out.String())
+	}
+	if got := cell(strings.Repeat("ü", cellWidth)); got != strings.Repeat("ü", cellWidth) {
+		t.Errorf("what fits is cut: %q", got)
+	}
+}
+
 func TestColoursChangeNoLetter(t *testing.T) {
 	now := time.Now()
 	s := viewOf(sample(now), now)
