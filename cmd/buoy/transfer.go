@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buoy-lb/buoy/api"
+	"github.com/buoy-lb/buoy/fsm"
 )
 
 const (
@@ -33,7 +35,7 @@ new holder; exit status 1 if it has not within 60 s.`,
 			client, target := g.client(), strings.Join(args, "")
 			to, err := client.Transfer(cmd.Context(), target)
 			if err != nil {
-				return err
+				return notTransferred(err)
 			}
 			if noWait {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s leads\n", to)
@@ -49,6 +51,16 @@ new holder; exit status 1 if it has not within 60 s.`,
 	}
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when leadership has moved")
 	return cmd
+}
+
+// notTransferred says of a refusal that nothing has moved, and where to look. Other errors
+// leave open what has happened.
+func notTransferred(err error) error {
+	var refused *fsm.RefusedError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	return fmt.Errorf("not transferred: %w; \"buoy status\" shows who could take over, and what bars the others", err)
 }
 
 // awaitHolder returns when the cloud has confirmed that member holds every address.
