@@ -2,10 +2,14 @@ package healthcheck
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -143,12 +147,23 @@ func lookSocket(ctx context.Context, path string) socketLook {
 		look.text = fmt.Sprintf("process %d answers", in.pid)
 	case silent:
 		look.text = fmt.Sprintf("stats socket %s: no answer (hung, or all its slots taken)", path)
-	case denied:
-		look.text = fmt.Sprintf("stats socket %s: permission denied: add buoy to the group haproxy, or `mode 660 group haproxy` to the stats socket line", path)
-	case refused:
-		look.text = fmt.Sprintf("stats socket %s: %v", path, err)
+	default:
+		look.text = fmt.Sprintf("stats socket %s: %s", path, remedy(err))
 	}
 	return look
+}
+
+// remedy says what is wrong with a stats socket that cannot be asked, and what to do.
+func remedy(err error) string {
+	var reason unix.Errno
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return "permission denied: add buoy to the group haproxy, and `mode 660 group haproxy` to HAProxy's `stats socket` line"
+	case errors.As(err, &reason) && (reason == unix.ENOENT || reason == unix.ECONNREFUSED):
+		return reason.Error() + ": is HAProxy running? Its `stats socket` line must name this path"
+	default:
+		return err.Error()
+	}
 }
 
 // monitorLook is what the monitor URL said; the zero value is none asked.

@@ -148,11 +148,31 @@ func TestSocketAnswers(t *testing.T) {
 	}
 }
 
-func TestMissingSocketIsNamed(t *testing.T) {
-	h := NewHAProxy("/nonexistent/haproxy.sock", "", 0)
-	r := checkOnce(t, h)
-	if r.State != Hard || r.Now || !strings.Contains(r.Output, "/nonexistent/haproxy.sock") || !strings.Contains(r.Output, "no such file") {
-		t.Errorf("got %+v", r)
+func TestMissingSocketSaysWhatToDo(t *testing.T) {
+	dead := filepath.Join(t.TempDir(), "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false) // as after kill -9
+	l.Close()
+	for path, reason := range map[string]string{"/nonexistent/haproxy.sock": "no such file or directory", dead: "connection refused"} {
+		r := checkOnce(t, NewHAProxy(path, "", 0))
+		want := "gone: stats socket " + path + ": " + reason + ": is HAProxy running? Its `stats socket` line must name this path"
+		if r.State != Hard || r.Now || r.Output != want {
+			t.Errorf("got %+v, want %s", r, want)
+		}
+	}
+}
+
+// The longest path that a unix socket can have (unix(7)) leaves room for the remedy.
+func TestRemedyIsNotCutOff(t *testing.T) {
+	path := "/" + strings.Repeat("p", 106)
+	for _, err := range []error{unix.ENOENT, unix.EACCES, unix.ECONNREFUSED} {
+		r := judge(socketLook{text: "stats socket " + path + ": " + remedy(err)}, monitorLook{}, 0)
+		if oneLine(r.Output) != r.Output {
+			t.Errorf("cut off: %s", oneLine(r.Output))
+		}
 	}
 }
 
