@@ -30,6 +30,9 @@ type Check struct {
 	OK    bool `json:"ok"`
 	// Fault is set when the failing check makes the node ineligible.
 	Fault bool `json:"fault,omitempty"`
+	// Warn is set when something is wrong that people should know, though the check may
+	// pass; Output says what. It decides nothing.
+	Warn bool `json:"warn,omitempty"`
 	// Weight is what the check adds to the priority at present, -253..253.
 	Weight int       `json:"weight"`
 	Output string    `json:"output,omitempty"`

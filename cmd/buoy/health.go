@@ -62,7 +62,7 @@ func checksOf(v healthcheck.Verdict) (checks []fsm.Check, detect time.Duration) 
 	var newest time.Time
 	for _, s := range v.Checks {
 		checks = append(checks, fsm.Check{
-			Name: s.Name, Known: s.Known, OK: s.OK, Fault: s.Fault, Weight: s.Weight, Output: s.Output, Since: s.Since,
+			Name: s.Name, Known: s.Known, OK: s.OK, Fault: s.Fault, Warn: s.Warn, Weight: s.Weight, Output: s.Output, Since: s.Since,
 		})
 		if s.Since.After(newest) {
 			newest, detect = s.Since, s.Detect

@@ -21,6 +21,7 @@ import (
 	"github.com/buoy-lb/buoy/cluster/peernet"
 	"github.com/buoy-lb/buoy/config"
 	"github.com/buoy-lb/buoy/fsm"
+	"github.com/buoy-lb/buoy/healthcheck"
 )
 
 // sample is the leader's view of three nodes: lb1 holds the address, lb2 is degraded,
@@ -97,6 +98,25 @@ func TestLongOutput(t *testing.T) {
 	}
 	if got := cell(strings.Repeat("ü", cellWidth)); got != strings.Repeat("ü", cellWidth) {
 		t.Errorf("what fits is cut: %q", got)
+	}
+}
+
+// TestWarningsOfChecks: what a check only warns of changes no state, and is told.
+func TestWarningsOfChecks(t *testing.T) {
+	now := time.Now()
+	checks, _ := checksOf(healthcheck.Verdict{Checks: []healthcheck.Status{
+		{Name: "haproxy", Known: true, OK: true, Warn: true, Output: "saturated: 100 of 100 connections in use", Since: now},
+	}})
+	s := sample(now)
+	before := len(viewOf(s, now).Warnings)
+	s.Members[0].Report.Checks = checks
+	s.Members[1].Report.Checks[0].Warn = true // it fails, too, and is listed as failing already
+	view := viewOf(s, now)
+	if len(view.Warnings) != before+1 || view.Warnings[0] != "lb1: check haproxy passes, but: saturated: 100 of 100 connections in use" {
+		t.Errorf("warnings %q", view.Warnings)
+	}
+	if found := problems(view); len(found) > 0 {
+		t.Errorf("degraded: %q", found)
 	}
 }
 

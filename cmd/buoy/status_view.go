@@ -89,6 +89,11 @@ func warnings(s cluster.Status) []string {
 			found = append(found, m.Reason)
 		}
 		found = append(found, failing...)
+		for _, c := range m.Report.Checks {
+			if c.OK && c.Warn {
+				found = append(found, fmt.Sprintf("%s: check %s passes, but: %s", m.Member.Name, c.Name, c.Output))
+			}
+		}
 		if m.Member.Role == s.Self.Role && m.Member.ConfigDigest != s.Self.ConfigDigest {
 			found = append(found, fmt.Sprintf("%s and %s differ in settings that must agree: cluster, timing, floating_ips, provider, verify_interval",
 				m.Member.Name, s.Self.Name))
