@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -17,10 +18,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/buoy-lb/buoy/assigner/dotest"
 	"github.com/buoy-lb/buoy/cluster/peernet"
+	"github.com/buoy-lb/buoy/config"
 )
 
 func TestMain(m *testing.M) {
@@ -253,6 +256,47 @@ func (w *world) close() {
 		_ = s.listener.Close()
 	}
 	w.cloud.Close()
+}
+
+// TestCloseLeavesTheCloud: no connection to the API outlives the parts.
+func TestCloseLeavesTheCloud(t *testing.T) {
+	closed := make(chan struct{}, 10)
+	cloud := httptest.NewUnstartedServer(http.NotFoundHandler())
+	cloud.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	cloud.Start()
+	defer cloud.Close()
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("dop_v1_test\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := &config.Config{Provider: config.Provider{DigitalOcean: &config.DigitalOcean{
+		TokenFile: token, DropletID: 1001, APIURL: cloud.URL + "/", MetadataURL: cloud.URL + "/",
+	}}}
+	p := &parts{cfg: cfg, log: hclog.NewNullLogger()}
+	provider, err := p.openProvider()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.Holder(t.Context(), netip.MustParseAddr(floatingIP)); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Fatalf("the cloud was not asked: %v", err)
+	}
+	select {
+	case <-closed:
+		t.Fatal("the connection is not kept: this test proves nothing")
+	default:
+	}
+	if err := p.close(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Error("a connection to the cloud is left open")
+	}
 }
 
 // TestListenSocket: a socket is taken over from the dead only.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/buoy-lb/buoy/api"
+	"github.com/buoy-lb/buoy/assigner"
 	"github.com/buoy-lb/buoy/cluster"
 	"github.com/buoy-lb/buoy/cluster/peernet"
 	"github.com/buoy-lb/buoy/config"
@@ -106,7 +107,7 @@ func (p *parts) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	provider, err := newProvider(p.cfg, p.log.Named("provider"))
+	provider, err := p.openProvider()
 	if err != nil {
 		return err
 	}
@@ -151,6 +152,16 @@ func (p *parts) open(ctx context.Context) error {
 	p.monitor = healthcheck.NewMonitor(specsOf(p.cfg.Checks), p.log.Named("check"))
 	p.handle(daemon{p.node, peers})
 	return nil
+}
+
+// openProvider makes the provider, nil on a witness, and closes the one that keeps
+// connections to its cloud.
+func (p *parts) openProvider() (assigner.Provider, error) {
+	provider, err := newProvider(p.cfg, p.log.Named("provider"))
+	if c, ok := provider.(interface{ Close() }); ok && err == nil {
+		p.closers = append(p.closers, func() error { c.Close(); return nil })
+	}
+	return provider, err
 }
 
 // listen opens the unix socket and, unless it is off, the read-only HTTP port.
@@ -199,7 +210,8 @@ func (p *parts) handle(d daemon) {
 //     the command line are answered meanwhile, for the hand-over needs it;
 //  3. the HTTP servers.
 //
-// close does the rest: the connections to peers, the port, the data directory.
+// close does the rest: the connections to peers, the port, the data directory, the
+// connections to the cloud.
 func (p *parts) serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	left, leave := context.WithCancel(context.WithoutCancel(ctx)) // ends with the node
