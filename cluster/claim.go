@@ -69,6 +69,35 @@ func (l *loop) startClaim(ip netip.Addr) {
 	})
 }
 
+// startLook asks who holds ip, for a leader that may not claim: what is on record goes on
+// being compared with the cloud as long as anybody leads.
+func (l *loop) startLook(ip netip.Addr) {
+	l.prove()
+	l.start(fsm.ActionLook, func(ctx context.Context, t *tenure) func() {
+		ctx, cancel := context.WithTimeout(ctx, selfTestTimeout)
+		defer cancel()
+		instance, err := l.cfg.Claimer.Holder(ctx, ip)
+		if err != nil {
+			return func() { l.claimFailed(t, ip, Outcome{}, err) }
+		}
+		return func() { l.seenAt(t.ips[ip], ip, instance) }
+	})
+}
+
+// seenAt notes where a look found the address. Moving it is not this leader's to do.
+func (l *loop) seenAt(a *address, ip netip.Addr, instance string) {
+	now := time.Now()
+	if instance != a.instance {
+		l.log.Info("the address is held by", "ip", ip, "holder", l.memberOf(instance), "instance", instance, "boottime_ns", int64(l.cfg.Boottime()))
+	}
+	a.held = a.held && instance == l.cfg.Member.Instance
+	a.state, a.instance, a.verifiedAt, a.due = AddressClaimed, instance, now, now.Add(l.cfg.VerifyInterval)
+	if l.memberOf(instance) == instance { // nobody, or no member
+		a.state = AddressLost
+	}
+	a.failures, a.failingFor, a.ownFaults, a.lastError = 0, time.Time{}, 0, ""
+}
+
 func (l *loop) claimed(t *tenure, ip netip.Addr, out Outcome) {
 	a, now := t.ips[ip], time.Now()
 	if out.Moved {

@@ -50,9 +50,96 @@ func TestEverybodyInFaultHolds(t *testing.T) {
 		if h := w.cloud.holder(); h != "lb1" {
 			t.Fatalf("%s holds the address, want lb1", h)
 		}
+		a := w.boxes["lb1"].node.Status().Addresses[0]
+		if a.State != AddressClaimed || a.Holder != "lb1" || time.Since(a.VerifiedAt) > time.Minute {
+			t.Errorf("the address is %s by %q, verified %v ago; want claimed by lb1 and looked after", a.State, a.Holder, time.Since(a.VerifiedAt))
+		}
+		w.cloud.steal("lb2")
+		time.Sleep(time.Minute)
+		if a := w.boxes["lb1"].node.Status().Addresses[0]; a.Holder != "lb2" {
+			t.Errorf("the address is said to be at %q, the cloud has it at lb2", a.Holder)
+		}
+		w.stays(time.Minute)
 		w.boxes["lb3"].heal()
 		w.settles("lb3", 5*time.Second)
 		w.cloud.disciplined(t)
+	})
+}
+
+func TestCloudThatDoesNotAnswerMakesNobodyLess(t *testing.T) {
+	three(t, func(t *testing.T, w *world) {
+		for name := range w.boxes {
+			w.cloud.fail(name, testFault{own: false})
+		}
+		time.Sleep(2 * time.Minute)
+		s := w.boxes["lb1"].node.Status()
+		if s.Members[0].State != StateMaster || s.Addresses[0].State != AddressUnverified || s.Addresses[0].Error == "" {
+			t.Errorf("lb1 is %s, the address %s (%q); want MASTER and unverified", s.Members[0].State, s.Addresses[0].State, s.Addresses[0].Error)
+		}
+	})
+}
+
+func TestStatusWithoutAQuorumClaimsNothing(t *testing.T) {
+	three(t, func(t *testing.T, w *world) {
+		w.boxes["lb2"].kill()
+		w.boxes["lb3"].kill()
+		time.Sleep(5 * time.Second)
+		s := w.boxes["lb1"].node.Status()
+		for _, m := range s.Members[1:] {
+			if m.State != StateUnreachable {
+				t.Errorf("%s is dead and shown as %s", m.Member.Name, m.State)
+			}
+		}
+		if a := s.Addresses[0]; a.Holder != "lb1" || a.State != AddressUnverified || a.VerifiedAt.IsZero() {
+			t.Errorf("the address: %+v; want lb1's, unverified now, and when it last was", a)
+		}
+		if s.LeaderID != "" {
+			t.Errorf("leader %q without a quorum", s.LeaderID)
+		}
+	})
+}
+
+// TestEmptyChairGoesToTheBest has raft elect whom it likes: preempt: false protects a
+// holder, not whoever happened to win.
+func TestEmptyChairGoesToTheBest(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		for name, priority := range map[string]int{"lb1": 150, "lb2": 100, "lb3": 50} {
+			w.add(name, priority, func(b *box) { b.member.Preempt = false })
+		}
+		w.form("lb2", "lb1", "lb3")
+		w.settles("lb2", 10*time.Second)
+		w.stays(time.Minute)
+		w.boxes["lb2"].kill()
+		w.until(func() bool { return w.leader() != nil })
+		w.boxes["lb3"].campaign() // the worst wins
+		w.settles("lb1", 10*time.Second)
+		for _, wr := range w.cloud.writes() {
+			if wr.node == "lb3" {
+				t.Error("lb3 claimed before its betters were asked")
+			}
+		}
+		w.cloud.disciplined(t)
+	})
+}
+
+// TestIncumbentKeepsTheAddress costs the healthy holder its lead, and nothing else.
+func TestIncumbentKeepsTheAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		for _, name := range []string{"lb1", "lb2", "lb3"} {
+			w.add(name, 100, nil)
+		}
+		w.form("lb1", "lb2", "lb3")
+		w.settles("lb1", 10*time.Second)
+		time.Sleep(2 * tickInterval)
+		writes := len(w.cloud.writes())
+		for range 5 {
+			w.boxes["lb3"].campaign()
+			w.settles("lb1", 5*time.Second)
+			w.stays(10 * time.Second)
+		}
+		if n := len(w.cloud.writes()); n != writes {
+			t.Errorf("%d writes for elections that changed nothing", n-writes)
+		}
 	})
 }
 

@@ -97,7 +97,7 @@ func openLocked(path, clusterName, name string) (*Dir, error) {
 	if id.ServerID != "" {
 		if _, err := os.Stat(filepath.Join(path, databaseFile)); errors.Is(err, fs.ErrNotExist) {
 			// A new one would forget the votes that were given under this ServerID.
-			return nil, fmt.Errorf("data directory %s has lost its %s: restore that file, or move the directory away and join anew", path, databaseFile)
+			return nil, fmt.Errorf("data directory %s has lost its %s: restore that file, or move the directory away and join anew under another node.id", path, databaseFile)
 		}
 	}
 	store, err := openBolt(filepath.Join(path, databaseFile))
@@ -140,7 +140,7 @@ func refuseOrphan(path string, store *raftboltdb.BoltStore, snapshots raft.Snaps
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	if used {
-		return fmt.Errorf("data directory %s has raft state but no %s: restore that file, or move the directory away and join anew", path, identityFile)
+		return fmt.Errorf("data directory %s has raft state but no %s: restore that file, or move the directory away and join anew under another node.id", path, identityFile)
 	}
 	return nil
 }
@@ -206,7 +206,7 @@ func readIdentity(path, clusterName, name string) (identity, error) {
 	err = json.Unmarshal(data, &id)
 	switch {
 	case err != nil, id.Format <= dirFormat && id.ServerID == "":
-		return identity{}, fmt.Errorf("%s is damaged: restore it, or move %s away and join anew", file, path)
+		return identity{}, fmt.Errorf("%s is damaged: restore it, or move %s away and join anew under another node.id", file, path)
 	case id.Format > dirFormat:
 		return identity{}, fmt.Errorf("data directory %s was written by a newer buoy (format %d, this one knows %d): install that version", path, id.Format, dirFormat)
 	case id.Cluster != clusterName:

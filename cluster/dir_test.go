@@ -231,6 +231,8 @@ type heldClaimer struct{}
 func (heldClaimer) Ensure(context.Context, Ensure, Fence) (Outcome, error) {
 	return Outcome{Instance: "101", Confirmed: time.Now()}, nil
 }
+func (heldClaimer) Holder(context.Context, netip.Addr) (string, error) { return "1", nil }
+
 func (heldClaimer) SelfTest(context.Context) error { return nil }
 
 func TestMembershipOutlivesTheDaemon(t *testing.T) {

@@ -516,12 +516,27 @@ func (c *claimer) SelfTest(context.Context) error {
 	return err
 }
 
+func (c *claimer) Holder(context.Context, netip.Addr) (string, error) {
+	held, err := c.look()
+	c.b.w.mu.Lock()
+	defer c.b.w.mu.Unlock()
+	for _, b := range c.b.w.boxes {
+		if b.name == held {
+			return b.member.Instance, err
+		}
+	}
+	return held, err
+}
+
 func (c *claimer) Ensure(ctx context.Context, e Ensure, fence Fence) (Outcome, error) {
 	held, err := c.look()
-	out := Outcome{From: held, Instance: c.b.member.Instance}
-	if err != nil || held == c.b.name {
-		out.Confirmed = time.Now()
+	out := Outcome{Instance: c.b.member.Instance}
+	if err != nil {
 		return out, err
+	}
+	if out.From = held; held == c.b.name {
+		out.From, out.Confirmed = out.Instance, time.Now()
+		return out, nil
 	}
 	check, done, err := fence(ctx)
 	if err != nil {

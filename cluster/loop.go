@@ -43,7 +43,9 @@ type loop struct {
 	forwarded uint64 // Seq of the report last brought to a leader
 	selfTest  schedule
 	lost      lastLeader
-	logged    fsm.Decision
+	decided   fsm.Decision
+	logged    fsm.Decision // the last that was not a heartbeat
+	past      map[netip.Addr]address
 	role      string
 }
 
@@ -108,7 +110,7 @@ func (n *Node) Run(ctx context.Context) error {
 func (l *loop) run(ctx context.Context) error {
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour) // set at the first step
 	defer timer.Stop()
 	stop := ctx.Done()
 	var leaveBy <-chan time.Time
@@ -158,6 +160,8 @@ func (l *loop) step(now time.Time) time.Duration {
 		l.startTransfer(d)
 	case fsm.Claim:
 		l.startClaim(d.IP)
+	case fsm.Look:
+		l.startLook(d.IP)
 	case fsm.Refuse:
 		l.answerRequest("", fsm.Refusef("%s", d.Reason))
 	case fsm.Wait:
@@ -187,7 +191,7 @@ func (l *loop) beginTenure() {
 		term: l.raft.CurrentTerm(), ctx: ctx, cancel: cancel, since: now,
 		peers: map[string]*peer{}, eligible: map[string]time.Time{}, ips: map[netip.Addr]*address{},
 	}
-	for _, ip := range l.cfg.FloatingIPs {
+	for _, ip := range l.addresses() {
 		t.ips[ip] = &address{state: AddressUnverified}
 	}
 	l.tenure = t
@@ -209,6 +213,14 @@ func (l *loop) looked(t *tenure) {
 	l.becomeReady()
 }
 
+// addresses are what this node may claim: none on a witness.
+func (n *Node) addresses() []netip.Addr {
+	if n.cfg.Claimer == nil {
+		return nil
+	}
+	return n.cfg.FloatingIPs
+}
+
 // becomeReady notes how this node came to lead, once it may act.
 func (l *loop) becomeReady() {
 	t := l.tenure
@@ -228,6 +240,7 @@ func (l *loop) becomeReady() {
 func (l *loop) endTenure() {
 	t := l.tenure
 	l.tenure = nil
+	l.past = t.snapshot()
 	// Whatever is in flight was ordered in this term and must not outlive it.
 	t.cancel()
 	if l.lost.name == "" { // else raft's word of a successor came first
@@ -254,7 +267,7 @@ func (l *loop) left() bool {
 	case t == nil:
 		return l.raft.State() != raft.Leader // else LeaderCh is about to say so
 	}
-	return t.ready() && l.logged.Kind == fsm.Wait && !t.writing
+	return t.ready() && (l.decided.Kind == fsm.Wait || l.decided.Kind == fsm.Look) && !t.writing
 }
 
 func (l *loop) observe(o raft.Observation) {

@@ -73,9 +73,9 @@ func TestRequestIsAnsweredOnce(t *testing.T) {
 		target, leader string
 		to, err        string
 	}{
-		"to the one asked for": {"lb2-id", "lb2-id", "lb2-id", ""},
-		"to the best":          {"", "lb3-id", "lb3-id", ""},
-		"to somebody else":     {"lb2-id", "lb3-id", "", "lb3-id leads now instead"},
+		"to the one asked for": {"lb2-id", "lb2-id", "lb2", ""},
+		"to the best":          {"", "lb3-id", "lb3", ""},
+		"to somebody else":     {"lb2-id", "lb3", "", "lb3 leads now instead"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := leads()

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -125,6 +126,9 @@ func (n *Node) notLeader() error {
 func (n *Node) name(id string) string {
 	if m, ok := n.fsm.State().Members[id]; ok {
 		return m.Name
+	}
+	if i := strings.LastIndexByte(id, '-'); i > 0 { // not entered yet: ID is Name-suffix
+		return id[:i]
 	}
 	return id
 }

@@ -81,20 +81,27 @@ type AddressStatus struct {
 type snapshot struct {
 	tenure     bool
 	candidates []fsm.Candidate
-	addresses  map[netip.Addr]address
-	decision   fsm.Decision
+	// addresses is what this leader knows, or knew when it last led.
+	addresses map[netip.Addr]address
+	decision  fsm.Decision
 }
 
 func (l *loop) publish(v fsm.View, d fsm.Decision) {
-	s := &snapshot{decision: d, candidates: v.Candidates, tenure: l.tenure != nil}
+	s := &snapshot{decision: d, candidates: v.Candidates, tenure: l.tenure != nil, addresses: l.past}
 	if l.tenure != nil {
-		s.addresses = make(map[netip.Addr]address, len(l.tenure.ips))
-		for ip, a := range l.tenure.ips {
-			s.addresses[ip] = *a
-		}
+		s.addresses = l.tenure.snapshot()
 	}
 	l.seenBy.Store(s)
 	l.logRole()
+}
+
+// snapshot copies what the tenure knows of the addresses.
+func (t *tenure) snapshot() map[netip.Addr]address {
+	out := make(map[netip.Addr]address, len(t.ips))
+	for ip, a := range t.ips {
+		out[ip] = *a
+	}
+	return out
 }
 
 // Status may be called at any time, also before Run and after it.
@@ -149,20 +156,22 @@ func (n *Node) memberStatus(snap *snapshot, state fsm.State, s Status) []MemberS
 	return out
 }
 
-// hearsay is what a follower knows of the members: the log, and itself.
+// hearsay is what a follower knows of the members: the log, and itself. Without a leader
+// it cannot even tell who is there.
 func (n *Node) hearsay(state fsm.State) []fsm.Candidate {
 	var out []fsm.Candidate
+	leader, _ := n.leader()
 	for _, s := range n.servers() {
 		id := string(s.ID)
 		m, entered := state.Members[id]
-		c := fsm.Candidate{Member: m, Voter: s.Suffrage == raft.Voter, Reachable: entered, CaughtUp: true}
+		c := fsm.Candidate{Member: m, Voter: s.Suffrage == raft.Voter, Reachable: entered && leader != "", CaughtUp: true}
 		c.Member.ID = id
 		if r, ok := state.Reports[id]; ok {
 			c.Report = &r
 		}
 		if id == n.cfg.Member.ID {
 			r, _ := n.self.get()
-			c.Member, c.Report = n.cfg.Member, &r
+			c.Member, c.Report, c.Reachable = n.cfg.Member, &r, true
 		}
 		out = append(out, c)
 	}
@@ -201,11 +210,15 @@ func (n *Node) addressStatus(snap *snapshot, state fsm.State) []AddressStatus {
 		if m, ok := state.Members[record.Holder]; ok {
 			a.Holder = m.Name
 		}
-		if own, ok := snap.addresses[ip]; ok {
+		own, ok := snap.addresses[ip]
+		switch {
+		case ok && snap.tenure:
 			a.State, a.Held, a.VerifiedAt, a.Error = own.state, own.held, own.verifiedAt, own.lastError
 			if own.instance != "" && own.instance != record.Instance {
 				a.Instance, a.Holder = own.instance, memberWith(state, own.instance)
 			}
+		case ok && record.Holder == n.cfg.Member.ID:
+			a.VerifiedAt = own.verifiedAt // it led last, and nobody has taken over since
 		}
 		out = append(out, a)
 	}
@@ -237,11 +250,14 @@ func (l *loop) logRole() {
 // logDecision writes one line when what to do, or why, changes. The looks at an address
 // that is where it should be are heartbeats, not changes.
 func (l *loop) logDecision(d fsm.Decision) {
-	quiet := func(d fsm.Decision) bool {
-		return d.Reason.Code == fsm.ReasonDue || d.Reason.Code == fsm.ReasonBusy || d.Reason.Code == fsm.ReasonHolding
+	l.decided = d
+	if d.Kind == fsm.Look {
+		d.Kind = fsm.Wait
 	}
-	if (d.Kind != l.logged.Kind || d.Reason != l.logged.Reason) && !quiet(d) {
-		l.log.Info("decision", "kind", d.Kind, "target", l.name(d.Target), "reason", d.Reason.String(), "boottime_ns", int64(l.cfg.Boottime()))
+	heartbeat := d.Reason.Code == fsm.ReasonDue || d.Reason.Code == fsm.ReasonBusy
+	if heartbeat || (d.Kind == l.logged.Kind && d.Reason == l.logged.Reason) {
+		return
 	}
+	l.log.Info("decision", "kind", d.Kind, "target", l.name(d.Target), "reason", d.Reason.String(), "boottime_ns", int64(l.cfg.Boottime()))
 	l.logged = d
 }

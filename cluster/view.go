@@ -20,7 +20,7 @@ func (l *loop) view(now time.Time) fsm.View {
 	v := fsm.View{Self: l.cfg.Member.ID, Busy: l.busy}
 	t := l.tenure
 	if t == nil {
-		if id, _ := l.leader(); id != "" {
+		if id, _ := l.leader(); id != "" && id != l.cfg.Member.ID {
 			v.LeaderName = l.name(id)
 		}
 		return v

@@ -13,7 +13,7 @@ import (
 // The ranking is that of VRRP (RFC 9568 section 6) and keepalived (v2.4.3), except:
 //
 //   - preempt: false protects a healthy leader only. A degraded one, with a failing
-//     weighted check, is replaced by any higher rank. In keepalived it never is
+//     weighted check, is replaced by any higher rank that has lost less by its checks. In keepalived it never is
 //     (vrrp.c:2228), its users' commonest trap (keepalived issue 2599).
 //   - preempt_delay counts while the rival is eligible and the leader healthy; it never
 //     delays the replacement of a degraded or ineligible leader (keepalived issue 80).
@@ -59,18 +59,25 @@ func following(v View) Reason {
 }
 
 // inFlight: one action at a time. A claim is broken off when its node may no longer
-// make it or an operator's transfer would follow; a better rival lets it finish.
+// make it or an operator's transfer would follow; a better rival lets it finish. A look
+// is broken off when there is more to do than to look.
 func (r *round) inFlight() (Decision, bool) {
 	if r.v.Busy == ActionNone {
 		return Decision{}, false
 	}
-	if r.v.Busy == ActionClaim {
+	switch r.v.Busy {
+	case ActionLook:
+		if r.fit || len(r.targets) > 0 {
+			return Decision{Kind: Abort, Reason: Reason{Code: ReasonBusy, Detail: string(r.v.Busy)}}, true
+		}
+	case ActionClaim:
 		if !r.fit {
 			return Decision{Kind: Abort, Reason: r.unfits}, true
 		}
 		if d, ok := r.requested(); ok && d.Kind == Transfer {
 			return Decision{Kind: Abort, Reason: d.Reason}, true
 		}
+	case ActionNone, ActionTransfer:
 	}
 	return Decision{Kind: Wait, Reason: Reason{Code: ReasonBusy, Detail: string(r.v.Busy)}}, true
 }
@@ -115,6 +122,7 @@ func (r *round) refusal(want string) Reason {
 
 // unfit: a leader that may not hold the address hands over to the best that may. With
 // nobody there it holds: an address that points at a sick node is worth more than none.
+// It goes on looking where the address is, and writes nothing.
 func (r *round) unfit() (Decision, bool) {
 	if r.fit {
 		return Decision{}, false
@@ -128,7 +136,14 @@ func (r *round) unfit() (Decision, bool) {
 	if len(r.barred) > 0 {
 		why.Code, why.Member = ReasonOnlyBarred, r.barred[0].label()
 	}
-	return Decision{Kind: Wait, Reason: why, Next: r.next(append(r.backoffs(), recheck)...)}, true
+	if len(r.ips) > 0 && !r.ips[0].Due.After(r.now) {
+		return Decision{Kind: Look, IP: r.ips[0].IP, Reason: why, Next: recheck}, true
+	}
+	times := append(r.backoffs(), recheck)
+	for _, ip := range r.ips {
+		times = append(times, ip.Due)
+	}
+	return Decision{Kind: Wait, Reason: why, Next: r.next(times...)}, true
 }
 
 // settling: a new leader does not claim what a member of higher rank would take from it
@@ -194,7 +209,7 @@ func (r *round) seated(c Candidate) bool {
 	}
 	self := r.self.Member
 	outranks := r.self.priority() > c.priority()
-	unhindered := self.Priority == OwnerPriority || c.Report.Health == HealthDegraded || self.Preempt && self.PreemptDelay == 0
+	unhindered := self.Priority == OwnerPriority || c.Report.Health == HealthDegraded && c.penalty() > r.self.penalty() || self.Preempt && self.PreemptDelay == 0
 	return !outranks || !unhindered
 }
 
@@ -231,7 +246,9 @@ func (r *round) rivals() []Candidate {
 // and why so; the zero time means not as things stand.
 func (r *round) challenge(c Candidate) (due time.Time, why Reason) {
 	why = Reason{Member: c.label(), Rank: c.priority(), Over: r.self.priority()}
-	degraded := r.self.Report.Health == HealthDegraded
+	// A rival that has lost as much by its own checks would change nothing: what ails
+	// both, such as the backends that they share, is no reason to move.
+	degraded := r.self.Report.Health == HealthDegraded && r.self.penalty() > c.penalty()
 	switch {
 	case r.empty():
 		why.Code = ReasonVacant

@@ -89,7 +89,7 @@ var views = rapid.Custom(func(t *rapid.T) View {
 	anyone := pick(v.Candidates...)
 	v.Self = anyone.Draw(t, "self").Member.ID
 	if !mostly.Draw(t, "idle") {
-		v.Busy = pick(ActionClaim, ActionTransfer, "new").Draw(t, "busy")
+		v.Busy = pick(ActionClaim, ActionTransfer, ActionLook, "new").Draw(t, "busy")
 	}
 	if !mostly.Draw(t, "no request") {
 		v.Request = &Request{Target: pick("", "nobody", anyone.Draw(t, "target").Member.ID).Draw(t, "request")}
@@ -160,7 +160,7 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 		return v.Leader || d.Kind == Wait && d.Next.IsZero()
 	},
 	"an action in flight is waited for or, if a claim, aborted": func(v View, f facts, d Decision) bool {
-		return !v.Leader || !f.busy || d.Next.IsZero() && (d.Kind == Wait || d.Kind == Abort && v.Busy == ActionClaim)
+		return !v.Leader || !f.busy || d.Next.IsZero() && (d.Kind == Wait || d.Kind == Abort && (v.Busy == ActionClaim || v.Busy == ActionLook))
 	},
 	"a claim by an ineligible node is aborted": func(v View, f facts, d Decision) bool {
 		return !v.Leader || !f.sane || v.Busy != ActionClaim || f.fit || d.Kind == Abort
@@ -177,6 +177,10 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 			return ip.IP == d.IP && !ip.Due.After(start)
 		})
 	},
+	"nobody eligible: what is due is looked at": func(v View, f facts, d Decision) bool {
+		due := slices.ContainsFunc(v.IPs, func(ip IPView) bool { return !ip.Due.After(start) })
+		return !v.Leader || !f.sane || f.busy || f.fit || f.best != nil || v.Request != nil || (d.Kind == Look) == due
+	},
 	"a leader at rest has a date after now": func(v View, f facts, d Decision) bool {
 		return !v.Leader || f.busy || d.Next.After(start) && !d.Next.After(start.Add(maxNext))
 	},
@@ -189,7 +193,7 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 			(d.Target == f.best.Member.ID || d.Reason.Code == ReasonRequested)
 	},
 	"nobody eligible: hold and say so": func(v View, f facts, d Decision) bool {
-		return !v.Leader || !f.sane || f.busy || f.fit || f.best != nil || v.Request != nil || d.Kind == Wait &&
+		return !v.Leader || !f.sane || f.busy || f.fit || f.best != nil || v.Request != nil || (d.Kind == Wait || d.Kind == Look) &&
 			(d.Reason.Code == ReasonNobody || d.Reason.Code == ReasonOnlyBarred) && d.Reason.Cause != ""
 	},
 	"an eligible leader yields only to higher priority": func(v View, f facts, d Decision) bool {
@@ -220,9 +224,9 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 		waited := m.PreemptDelay == 0 || !since.IsZero() && !since.Add(m.PreemptDelay).After(start)
 		return v.Preferred != v.Self && (m.Priority == OwnerPriority || m.Preempt && waited)
 	},
-	"a degraded leader yields at once to the best of higher priority": func(v View, f facts, d Decision) bool {
+	"a leader that has lost more by its checks yields at once to the best of higher priority": func(v View, f facts, d Decision) bool {
 		return !v.Leader || !f.sane || f.busy || v.Request != nil || f.higher == nil ||
-			f.self.Report.Health != HealthDegraded || d.Kind == Transfer && d.Target == f.higher.Member.ID ||
+			f.self.Report.Health != HealthDegraded || lost(f.self) <= lost(*f.higher) || d.Kind == Transfer && d.Target == f.higher.Member.ID ||
 			settling(d) || d.Reason.Code == ReasonIncumbent
 	},
 	"undisturbed, what is due is claimed": func(v View, f facts, d Decision) bool {
@@ -234,6 +238,9 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 		return !settling(d) || d.Next.Equal(v.LeaderSince.Add(DefaultPolicy.Settle))
 	},
 }
+
+// lost is what c's checks cost it.
+func lost(c Candidate) int { return c.Member.Priority - c.Report.Priority }
 
 func settling(d Decision) bool {
 	return d.Reason.Code == ReasonSettling || d.Reason.Code == ReasonIncumbentStarts

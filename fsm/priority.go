@@ -116,6 +116,9 @@ func (c Candidate) priority() int {
 	return c.Report.Priority
 }
 
+// penalty is what c's checks cost it of its priority; negative if they raise it.
+func (c Candidate) penalty() int { return c.Member.Priority - c.priority() }
+
 // address is where the member is reached; one that does not parse ranks lowest.
 func (c Candidate) address() netip.AddrPort {
 	a, err := netip.ParseAddrPort(c.Member.Address)

@@ -120,7 +120,7 @@ func (s *scenario) decide() string {
 //	report lb1 [check=FAILING] [weight=-60] [fault=CLAIMFAULT] [running]
 //	down|up|lag|joining|silent lb1   unreachable, back, behind, not voting yet, no report
 //	backoff lb1 for=60s
-//	busy claim|transfer|none
+//	busy claim|transfer|look|none
 //	request [lb1]  /  norequest  /  prefer lb1
 //	ownfaults A=2  /  due A=20s  /  forget lb2
 func (s *scenario) do(words []string) error {
@@ -189,7 +189,7 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 		d, err = time.ParseDuration(options["for"])
 		c.BackoffUntil = s.time(d)
 	case "busy":
-		s.v.Busy = map[string]Action{"claim": ActionClaim, "transfer": ActionTransfer}[args[0]]
+		s.v.Busy = map[string]Action{"claim": ActionClaim, "transfer": ActionTransfer, "look": ActionLook}[args[0]]
 	case "request":
 		s.v.Request = &Request{Target: args[0]}
 	case "norequest":

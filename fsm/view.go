@@ -31,6 +31,7 @@ const (
 	ActionNone     Action = ""
 	ActionClaim    Action = "claim"
 	ActionTransfer Action = "transfer"
+	ActionLook     Action = "look"
 )
 
 // IPView is where one floating IP stands in the leader's eyes.
@@ -100,6 +101,8 @@ const (
 	Transfer Kind = "transfer"
 	// Claim: make IP point here, or look whether it still does.
 	Claim Kind = "claim"
+	// Look: ask the cloud who holds IP, and write nothing: this node may not.
+	Look Kind = "look"
 	// Refuse: answer the operator's request with Reason; nothing moves.
 	Refuse Kind = "refuse"
 )
@@ -109,7 +112,7 @@ type Decision struct {
 	Kind Kind
 	// Target is the member ID of a Transfer.
 	Target string
-	// IP is the address of a Claim.
+	// IP is the address of a Claim or a Look.
 	IP     netip.Addr
 	Reason Reason
 	// Next is when to decide again without new input; zero only for a follower and

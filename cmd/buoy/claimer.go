@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -63,8 +64,9 @@ func instanceOf(ctx context.Context, p assigner.Provider) (string, error) {
 
 // claimer lets the cluster give orders to an assigner.Claimer.
 type claimer struct {
-	inner *assigner.Claimer
-	ips   []netip.Addr
+	inner    *assigner.Claimer
+	provider assigner.Provider
+	ips      []netip.Addr
 }
 
 var _ cluster.Claimer = claimer{}
@@ -74,7 +76,7 @@ func newClaimer(p assigner.Provider, ips []netip.Addr, log hclog.Logger) cluster
 	if p == nil {
 		return nil
 	}
-	return claimer{assigner.New(p, log), ips}
+	return claimer{assigner.New(p, log), p, ips}
 }
 
 // Ensure makes e.IP point here.
@@ -84,6 +86,15 @@ func (c claimer) Ensure(ctx context.Context, e cluster.Ensure, f cluster.Fence) 
 		Moved: out.Moved, From: out.From, Instance: out.Instance, Unverified: out.Unverified,
 		Accepted: out.Accepted, Confirmed: out.Confirmed,
 	}, err
+}
+
+// Holder asks who holds ip. Nobody can tell where the provider cannot.
+func (c claimer) Holder(ctx context.Context, ip netip.Addr) (string, error) {
+	h, err := c.provider.Holder(ctx, ip)
+	if err == nil && h.Unknown {
+		err = errors.New("the provider cannot tell who holds the address")
+	}
+	return h.Instance, err
 }
 
 // SelfTest proves by reads that every address could be claimed.
