@@ -22,6 +22,9 @@ const (
 	// slowestFault bounds fall x interval of a check that takes the address away: a fault
 	// that is noticed later than this is one that nobody is protected from.
 	slowestFault = 30 * time.Second
+	// roomToAskAgain is the shortest timeout of the haproxy kind in which a process that is
+	// stopping can be asked three times more, 30 ms apart, until its successor answers.
+	roomToAskAgain = 100 * time.Millisecond
 )
 
 // pace holds the defaults that differ by kind.
@@ -62,6 +65,7 @@ func (s *section) checks(c *Config) []Check {
 	case !given && witness:
 		return nil
 	case !given:
+		s.warn(s.at("checks"), noMonitor, "checks, by default")
 		p := kinds[0].pace
 		return []Check{{
 			Name: "haproxy", Interval: p.interval, Timeout: p.timeout, Rise: p.rise, Fall: p.fall,
@@ -212,6 +216,9 @@ func hostPort(v string) bool {
 	return err == nil && host != "" && perr == nil && n > 0
 }
 
+// noMonitor is the warning of a check that only the stats socket answers.
+const noMonitor = "%s: kind haproxy without monitor: a stats socket whose slots are taken looks like a hang, and a disabled frontend goes unseen; give a monitor-uri as in examples/haproxy.cfg"
+
 // judge holds the rules between the keys of a check.
 func (s *section) judge(c *Check, kind string, base int) {
 	if c.InitFail && kind != "command" {
@@ -226,6 +233,12 @@ func (s *section) judge(c *Check, kind string, base int) {
 		}
 	}
 	s.useless(s.at("weight"), "weight", c.Weight, (c.Weight > 0) != c.Reverse, base)
+	if c.HAProxy != nil && c.HAProxy.Monitor == "" {
+		s.warn(s.at(kind), noMonitor, s.path)
+	}
+	if c.HAProxy != nil && c.Timeout < roomToAskAgain {
+		s.warn(s.at("timeout"), "%s: %s leaves no room to ask again while HAProxy reloads: reloads count as failures; give at least %s", s.name("timeout"), short(c.Timeout), short(roomToAskAgain))
+	}
 	// Who left soft_weight at its default has not been promised anything.
 	if target, ok := s.entries[kind].value.(*ast.MappingNode); ok && c.HAProxy != nil {
 		for _, pair := range target.Values {

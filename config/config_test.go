@@ -2,11 +2,13 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +47,11 @@ func mustParse(t *testing.T, text string) *Config {
 	return c
 }
 
+// otherWarnings are those besides the one that the default check, and so minimal, causes.
+func otherWarnings(c *Config) []string {
+	return slices.DeleteFunc(slices.Clone(c.Warnings), func(w string) bool { return strings.Contains(w, "without monitor") })
+}
+
 func TestMinimalConfigurationGetsTheDefaults(t *testing.T) {
 	addr := netip.MustParseAddrPort("10.114.0.2:7400")
 	want := &Config{
@@ -67,7 +74,8 @@ func TestMinimalConfigurationGetsTheDefaults(t *testing.T) {
 			Name: "haproxy", Interval: 200 * time.Millisecond, Timeout: 250 * time.Millisecond, Rise: 2, Fall: 2,
 			HAProxy: &HAProxyCheck{Socket: "/run/haproxy/admin.sock", SoftWeight: -20},
 		}},
-		Log: Log{Level: "info", Format: "text"},
+		Log:      Log{Level: "info", Format: "text"},
+		Warnings: []string{"buoy.yaml:1:1: " + fmt.Sprintf(noMonitor, "checks, by default")},
 	}
 	if got := mustParse(t, minimal); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -152,7 +160,7 @@ func TestCredentialsDirectory(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", test.name, err)
 		}
-		if c.SecretFile != test.secret || c.Provider.DigitalOcean.TokenFile != test.token || len(c.Warnings) != test.warnings {
+		if c.SecretFile != test.secret || c.Provider.DigitalOcean.TokenFile != test.token || len(otherWarnings(c)) != test.warnings {
 			t.Errorf("%s: secret %q, token %q, warnings %q", test.name, c.SecretFile, c.Provider.DigitalOcean.TokenFile, c.Warnings)
 		}
 	}
@@ -191,16 +199,35 @@ func TestWarnings(t *testing.T) {
 		"priority: 1\nchecks: [{haproxy: , weight: -5}]":               "checks[0].weight: -5 cannot cause a failover",
 		"priority: 254\nchecks: [{haproxy: , weight: 5}]":              "checks[0].weight: +5 cannot cause a failover",
 		"checks: [{haproxy: , weight: -5, interval: 20s}]":             "checks[0]: fall 2 x interval 20s = 40s",
+		"checks: [{haproxy: , timeout: 99ms}]":                         "buoy.yaml:5:22: checks[0].timeout: 99ms leaves no room to ask again while HAProxy reloads",
 		"priority: 1\nchecks: [{tcp: {address: 'a:1'}, weight: -253}]": "cannot cause a failover",
 	} {
-		c := mustParse(t, minimal+yaml+"\n")
-		if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], want) {
-			t.Errorf("%q: warnings %q, want one with %q", yaml, c.Warnings, want)
+		found := otherWarnings(mustParse(t, minimal+yaml+"\n"))
+		if len(found) != 1 || !strings.Contains(found[0], want) {
+			t.Errorf("%q: warnings %q, want one with %q", yaml, found, want)
 		}
 	}
 	c := mustParse(t, strings.Replace(minimal, "digitalocean: {}", "digitalocean: {api_url: 'http://10.0.0.9'}", 1))
-	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "plain http") || c.Provider.DigitalOcean.APIURL != "http://10.0.0.9/" {
+	if found := otherWarnings(c); len(found) != 1 || !strings.Contains(found[0], "plain http") || c.Provider.DigitalOcean.APIURL != "http://10.0.0.9/" {
 		t.Errorf("api_url %q, warnings %q", c.Provider.DigitalOcean.APIURL, c.Warnings)
+	}
+}
+
+// TestMonitorIsAskedFor: whoever looks at the stats socket alone is told what that misses,
+// at its place; who has a monitor-uri, or another kind of check, is not.
+func TestMonitorIsAskedFor(t *testing.T) {
+	for yaml, where := range map[string]string{
+		"":                      "buoy.yaml:1:1: checks, by default: ",
+		"checks: [{haproxy: }]": "buoy.yaml:5:11: checks[0]: ",
+		"checks: [{name: a, haproxy: {monitor: ''}}]":                          "buoy.yaml:5:20: checks[0]: ",
+		"checks: [{haproxy: {monitor: 'http://127.0.0.1/h'}, timeout: 100ms}]": "",
+		"checks: [{tcp: {address: 'a:1'}, timeout: 10ms}]":                     "",
+	} {
+		found := mustParse(t, minimal+yaml+"\n").Warnings
+		if want := where + "kind haproxy without monitor: "; where == "" && len(found) > 0 ||
+			where != "" && (len(found) != 1 || !strings.HasPrefix(found[0], want)) {
+			t.Errorf("%q: warnings %q, want %q", yaml, found, where)
+		}
 	}
 }
 

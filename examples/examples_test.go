@@ -41,7 +41,11 @@ func configurations(t *testing.T) []string {
 
 func TestEveryConfigurationLoadsWithoutWarnings(t *testing.T) {
 	for _, path := range configurations(t) {
-		if c := load(t, path); len(c.Warnings) > 0 {
+		c := load(t, path)
+		if path == "buoy.yaml" && len(c.Warnings) == 1 && strings.Contains(c.Warnings[0], "without monitor") {
+			continue // it shows the default, and says what is better
+		}
+		if len(c.Warnings) > 0 {
 			t.Errorf("%s: %q", path, c.Warnings)
 		}
 	}
@@ -59,7 +63,9 @@ provider: {digitalocean: }
 	if err != nil {
 		t.Fatal(err)
 	}
-	if annotated := load(t, "buoy.yaml"); !reflect.DeepEqual(annotated, short) {
+	annotated := load(t, "buoy.yaml")
+	annotated.Warnings, short.Warnings = nil, nil // they say on which line
+	if !reflect.DeepEqual(annotated, short) {
 		t.Errorf("got  %+v\nwant %+v", annotated, short)
 	}
 }
