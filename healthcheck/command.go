@@ -91,6 +91,7 @@ type run struct {
 }
 
 func startRun(argv []string) (*run, error) {
+	//nolint:noctx // a context would kill the program alone, and at once; terminate ends its group
 	r := &run{cmd: exec.Command(argv[0], argv[1:]...), done: make(chan struct{})}
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.out
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -42,7 +42,7 @@ func watchPID(pid int, e events) (*watch, error) {
 	// Non-blocking makes os.NewFile put it into the runtime's poller, so that
 	// waiting holds no thread. (PIDFD_NONBLOCK would need Linux 5.10.)
 	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return nil, fmt.Errorf("pidfd of process %d: %w", pid, err)
 	}
 	w := &watch{pid: pid, file: os.NewFile(uintptr(fd), "pidfd"), done: make(chan struct{})}
