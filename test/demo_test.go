@@ -18,7 +18,7 @@ import (
 )
 
 // demoCommand is `buoy demo` with its files in a folder of its own, by which everything
-// that it leaves behind can be found.
+// that it leaves behind can be found. A test that fails shows what the demo complained of.
 func demoCommand(t *testing.T, args ...string) (cmd *exec.Cmd, dir string) {
 	t.Helper()
 	if sandbox.FindHAProxy() == "" {
@@ -31,6 +31,13 @@ func demoCommand(t *testing.T, args ...string) (cmd *exec.Cmd, dir string) {
 	dir = t.TempDir()
 	cmd = exec.CommandContext(t.Context(), binary, append([]string{"demo"}, args...)...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	stderr := new(bytes.Buffer)
+	cmd.Stderr = stderr
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("standard error of buoy demo:\n%s", stderr)
+		}
+	})
 	return cmd, dir
 }
 
@@ -69,13 +76,12 @@ func noProcesses(t *testing.T, dir string) {
 
 func TestDemoRecoversFromEverything(t *testing.T) {
 	cmd, dir := demoCommand(t)
-	var out, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("buoy demo: %v\n%s%s", err, &out, &stderr)
-	}
-	text := out.String()
+	out, err := cmd.Output()
+	text := string(out)
 	t.Logf("buoy demo:\n%s", text)
+	if err != nil {
+		t.Fatalf("buoy demo: %v", err)
+	}
 	for _, want := range []string{
 		"buoy init on lb1", "lb1 holds 203.0.113.10",
 		"kill -9 HAProxy on lb1", "kill -9 the buoy daemon on lb1", "a script moves the address", "buoy transfer lb2",
@@ -110,6 +116,7 @@ func TestDemoLeavesNothingRunning(t *testing.T) {
 				t.Fatal(err)
 			}
 			for lines := bufio.NewScanner(stdout); lines.Scan(); {
+				t.Log(lines.Text())
 				if !strings.Contains(lines.Text(), "lb1 holds") {
 					continue
 				}
@@ -144,6 +151,7 @@ func TestDemoKeep(t *testing.T) {
 	}
 	began, interrupted := time.Now(), false
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		t.Log(lines.Text())
 		if _, url, ok := strings.Cut(lines.Text(), "curl -i "); ok {
 			t.Logf("kept after %v", time.Since(began))
 			if out, err := exec.CommandContext(t.Context(), "curl", "-sSi", url).CombinedOutput(); err != nil || !bytes.Contains(bytes.ToLower(out), []byte("x-served-by: lb2")) {

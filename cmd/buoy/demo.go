@@ -42,7 +42,7 @@ end, or with Ctrl-C.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP) // main has the others
 			defer stop()
-			return runDemo(ctx, cmd.OutOrStdout(), keep)
+			return runDemo(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr(), keep)
 		},
 	}
 	cmd.Flags().BoolVar(&keep, "keep", false, "leave it running afterwards, until Ctrl-C")
@@ -57,7 +57,7 @@ type demo struct {
 	screen  *demoScreen
 }
 
-func runDemo(ctx context.Context, out io.Writer, keep bool) error {
+func runDemo(ctx context.Context, out, stderr io.Writer, keep bool) error {
 	binary, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program's own file: %w", err)
@@ -86,10 +86,22 @@ func runDemo(ctx context.Context, out io.Writer, keep bool) error {
 	}
 	stop()
 	waiting.Wait()
-	if errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil && err != nil {
 		return errors.New("interrupted before every step had recovered")
 	}
+	if err != nil {
+		showLogs(stderr, world)
+	}
 	return err
+}
+
+// showLogs prints what the daemons said last: their logs go with the world.
+func showLogs(out io.Writer, world *sandbox.World) {
+	for _, n := range world.Nodes() {
+		if tail := n.Tail(20); tail != "" {
+			fmt.Fprintf(out, "the end of the log of %s:\n%s\n", n.Name, tail)
+		}
+	}
 }
 
 // form starts everything and waits for the first claim.

@@ -3,7 +3,9 @@ package sandbox
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -231,10 +233,10 @@ func (n *Node) Buoy(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// Tail returns the last lines of the daemon's log.
+// Tail returns the last lines of the daemon's log, "" if it has never run.
 func (n *Node) Tail(lines int) string {
 	text, err := os.ReadFile(n.LogFile())
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err.Error()
 	}
 	all := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
