@@ -61,9 +61,12 @@ func addressLine(s api.Status, ip api.FloatingIP) string {
 	if ip.Instance != "" {
 		holder += " (instance " + ip.Instance + ")"
 	}
-	verified := "never verified"
-	if ip.VerifiedAt != nil {
+	verified := "not verified yet"
+	switch {
+	case ip.VerifiedAt != nil:
 		verified = "verified " + ago(s.Time, *ip.VerifiedAt)
+	case s.Raft.Leader == "":
+		verified = "by the log"
 	}
 	line := fmt.Sprintf("%s -> %s, %s, %s", ip.IP, holder, ip.State, verified)
 	if ip.Since != nil {
@@ -132,10 +135,14 @@ func checks(m api.Member) string {
 		}
 		words = append(words, word)
 	}
-	if len(words) == 0 {
+	switch said := strings.Join(words, ", "); {
+	case m.State == api.StateUnreachable && said != "":
+		return "unknown; last: " + said
+	case said == "":
 		return "-"
+	default:
+		return said
 	}
-	return strings.Join(words, ", ")
 }
 
 // ago is how long before now t was, in words.

@@ -101,6 +101,69 @@ func TestLongOutput(t *testing.T) {
 	}
 }
 
+// TestStatusWithoutLeader: a node that hears no leader knows itself and the log, and must not
+// pass old news for new.
+func TestStatusWithoutLeader(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.Local)
+	s := sample(now)
+	s.Self, s.RaftState, s.LeaderID, s.LeaderAddress, s.Reachable = s.Members[1].Member, "Candidate", "", "", 0
+	for _, m := range []*cluster.MemberStatus{&s.Members[0], &s.Members[2]} {
+		m.State, m.Eligible, m.Reason = cluster.StateUnreachable, false, m.Member.Name+" does not answer"
+	}
+	s.Members[2].Member.ConfigDigest = "ab"
+	s.Addresses[0].State, s.Addresses[0].VerifiedAt = cluster.AddressUnverified, time.Time{}
+	s.Last = nil
+	view := viewOf(s, now)
+	var out strings.Builder
+	renderStatus(&out, palette{}, view)
+	want := `cluster web, seen from lb2; leader none, term 4
+quorum  2 of 3 voters; survives the loss of 0
+address 203.0.113.10 -> lb1 (instance 1001), unverified, by the log, since 2026-03-01 11:00:00
+
+MEMBER  STATE        PRIORITY  ROLE      ADDRESS        VERSION  CHECKS
+lb1     UNREACHABLE  150       balancer  10.0.0.1:7400  1.2.3    unknown; last: haproxy ok
+lb2     BACKUP       80/100    balancer  10.0.0.2:7400  1.2.3    haproxy FAILS: no usable backend (-20)
+lb3     UNREACHABLE  90        balancer  10.0.0.3:7400  1.2.3    -
+
+warning no leader: of the address, and of all members but lb2, this is what the log last said
+warning lb2: check haproxy fails: no usable backend
+DEGRADED no leader: a quorum of voters is not in contact
+`
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+	if m := view.Members[0]; m.Reason != "without a leader nobody knows" {
+		t.Errorf("lb1 is %s: %q", m.State, m.Reason)
+	}
+}
+
+// TestWarningsOfMembers: the reason is told once, whoever says it best, and old news never.
+func TestWarningsOfMembers(t *testing.T) {
+	now := time.Now()
+	failing := fsm.Check{Name: "web", Known: true, Fault: true, Output: "no answer"}
+	for name, tc := range map[string]struct {
+		m    cluster.MemberStatus
+		want []string
+	}{
+		"its checks say why": {cluster.MemberStatus{
+			State: cluster.StateFault, Reason: "lb1 is in FAULT: web", Report: fsm.Report{Health: fsm.HealthFault, Checks: []fsm.Check{failing}},
+		}, []string{"lb1: check web fails: no answer"}},
+		"its checks do not": {cluster.MemberStatus{
+			State: cluster.StateFault, Reason: "lb1 cannot claim: 401", Report: fsm.Report{Health: fsm.HealthDegraded, Checks: []fsm.Check{failing}},
+		}, []string{"lb1 cannot claim: 401", "lb1: check web fails: no answer"}},
+		"gone with a failing check": {cluster.MemberStatus{
+			State: cluster.StateUnreachable, Reason: "lb1 does not answer", Report: fsm.Report{Health: fsm.HealthFault, Checks: []fsm.Check{failing}},
+		}, []string{"lb1 does not answer"}},
+	} {
+		s := sample(now)
+		tc.m.Member = s.Members[0].Member
+		s.Members = []cluster.MemberStatus{tc.m}
+		if got := warnings(s); !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
 // TestWarningsOfChecks: what a check only warns of changes no state, and is told.
 func TestWarningsOfChecks(t *testing.T) {
 	now := time.Now()

@@ -20,7 +20,11 @@ func viewOf(s cluster.Status, now time.Time) api.Status {
 		Warnings:       warnings(s),
 	}
 	for _, m := range s.Members {
-		view.Members = append(view.Members, memberView(m))
+		member := memberView(m)
+		if s.LeaderID == "" && m.State == cluster.StateUnreachable {
+			member.Reason = "without a leader nobody knows"
+		}
+		view.Members = append(view.Members, member)
 	}
 	for _, a := range s.Addresses {
 		view.FloatingIPs = append(view.FloatingIPs, api.FloatingIP{
@@ -83,16 +87,15 @@ func transitionView(t *fsm.Transition, members []cluster.MemberStatus) *api.Tran
 // warnings are what an operator should know although the cluster may be healthy.
 func warnings(s cluster.Status) []string {
 	found := make([]string, 0)
+	if s.LeaderID == "" && len(s.Members) > 0 {
+		found = append(found, fmt.Sprintf("no leader: of the address, and of all members but %s, this is what the log last said", s.Self.Name))
+	}
 	for _, m := range s.Members {
-		failing := failingChecks(m)
-		if m.Reason != "" && m.State != cluster.StateWitness && len(failing) == 0 {
+		switch {
+		case m.State != cluster.StateUnreachable:
+			found = append(found, memberWarnings(m)...)
+		case s.LeaderID != "": // else only guessed; what its checks once said is over
 			found = append(found, m.Reason)
-		}
-		found = append(found, failing...)
-		for _, c := range m.Report.Checks {
-			if c.OK && c.Warn {
-				found = append(found, fmt.Sprintf("%s: check %s passes, but: %s", m.Member.Name, c.Name, c.Output))
-			}
 		}
 		if m.Member.Role == s.Self.Role && m.Member.ConfigDigest != s.Self.ConfigDigest {
 			found = append(found, fmt.Sprintf("%s and %s differ in settings that must agree: cluster, timing, floating_ips, provider, verify_interval",
@@ -107,11 +110,19 @@ func warnings(s cluster.Status) []string {
 	return found
 }
 
-func failingChecks(m cluster.MemberStatus) []string {
+// memberWarnings are what bars a member that answers, and what its checks complain of. Of
+// one in FAULT they say it better.
+func memberWarnings(m cluster.MemberStatus) []string {
 	var found []string
+	if m.Reason != "" && m.State != cluster.StateWitness && m.Report.Health != fsm.HealthFault {
+		found = append(found, m.Reason)
+	}
 	for _, c := range m.Report.Checks {
-		if c.Known && !c.OK {
+		switch {
+		case c.Known && !c.OK:
 			found = append(found, fmt.Sprintf("%s: check %s fails: %s", m.Member.Name, c.Name, c.Output))
+		case c.OK && c.Warn:
+			found = append(found, fmt.Sprintf("%s: check %s passes, but: %s", m.Member.Name, c.Name, c.Output))
 		}
 	}
 	return found
