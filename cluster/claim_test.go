@@ -181,7 +181,13 @@ func TestAMoveIsOnRecordBeforeTheNext(t *testing.T) {
 		for w.cloud.attempts() == before {
 			time.Sleep(time.Millisecond)
 		}
-		w.boxes["lb1"].heal() // lb2 finishes its claim and hands back
+		// lb2 finishes its claim and hands back, while the news of lb1 is in its write.
+		time.Sleep(590 * time.Millisecond)
+		resume := w.boxes["lb2"].disk.hang()
+		time.Sleep(20 * time.Millisecond) // the ticket's release is on its way to the disk
+		w.boxes["lb1"].heal()
+		time.Sleep(20 * time.Millisecond)
+		resume()
 		w.settles("lb1", 5*time.Second)
 		time.Sleep(time.Second)
 		var moves []string

@@ -157,7 +157,9 @@ func (l *loop) step(now time.Time) time.Duration {
 	case fsm.Abort:
 		l.cancelBusy()
 	case fsm.Transfer:
-		l.startTransfer(d)
+		if len(l.tenure.history) == 0 { // else written brings us back here
+			l.startTransfer(d)
+		}
 	case fsm.Claim:
 		l.startClaim(d.IP)
 	case fsm.Look:
