@@ -314,7 +314,10 @@ func TestHandOversEnd(t *testing.T) {
 // Whatever the numbers, Decide answers, and never asks to be called again at once.
 func TestDecideIsTotal(t *testing.T) {
 	for _, p := range []Policy{{}, {Settle: -time.Hour, OwnFaults: -1, Recheck: -time.Hour}, {Settle: 1 << 62, Recheck: 1 << 62}} {
-		for _, v := range []View{{}, {Leader: true}, {Leader: true, Candidates: []Candidate{{}}},
+		for _, v := range []View{
+			{},
+			{Leader: true},
+			{Leader: true, Candidates: []Candidate{{}}},
 			{Leader: true, Self: "lb1", Candidates: []Candidate{{Member: Member{ID: "lb1"}}}},
 			{Leader: true, Self: "lb1", Candidates: []Candidate{{Member: Member{ID: "lb1"}}, {}}},
 			{Leader: true, Self: "lb1", IPs: []IPView{{}}, Candidates: []Candidate{healthy("lb1", 100)}},

@@ -213,7 +213,7 @@ func (p *Port) admit(raw net.Conn, source netip.Addr) (*conn, error) {
 		return nil, err
 	}
 	t := tls.Server(raw, p.identity.serverConfig())
-	if err := t.Handshake(); err != nil {
+	if err := t.HandshakeContext(p.ctx); err != nil {
 		drain(raw)
 		return nil, p.explainAdmit(err)
 	}

@@ -20,7 +20,7 @@ const (
 	// maxSecretFile is far above eight lines of 44 characters.
 	maxSecretFile = 4096
 
-	keygenHint = "create one with: buoy keygen"
+	keygenHint = "create one with: umask 077; buoy keygen"
 )
 
 // SecretError says what is wrong with the cluster secret and how to mend it. It

@@ -191,8 +191,8 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	}
 	for name, key := range map[string][]byte{"secret": s.all()[0], "CA key": id.caKey().Seed()} {
 		for _, form := range []string{
-			b64(key), fmt.Sprintf("%x", key[:8]), fmt.Sprintf("%s", key[:8]),
-			strings.Trim(fmt.Sprint(key[:8]), "[]"), fmt.Sprintf("%#v", key[:4])[8:20],
+			b64(key), fmt.Sprintf("%x", key[:8]), string(key[:8]),
+			decimals(key[:8]), fmt.Sprintf("%#v", key[:4])[8:20],
 		} {
 			if strings.Contains(out, form) {
 				t.Errorf("%s printed as %q in:\n%s", name, form, out)
@@ -227,3 +227,6 @@ func FuzzParseSecrets(f *testing.F) {
 		}
 	})
 }
+
+// decimals is how fmt prints bytes with %v and %d, without the brackets.
+func decimals(b []byte) string { return strings.Trim(fmt.Sprintf("%d", b), "[]") }
