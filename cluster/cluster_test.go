@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -347,6 +348,13 @@ func TestJoinIsRefusedWithAReason(t *testing.T) {
 			}
 			b.quit()
 			w.put(name, old)
+		}
+		// The address of another member: no machine of the harness's can have it.
+		c := w.boxes["lb3"].node.Contact()
+		c.ID, c.Member.ID, c.Member.Name, c.Member.Instance = "lb7-0", "lb7-0", "lb7", "107"
+		c.Member.Address = w.boxes["lb2"].member.Address
+		if err := w.boxes["lb1"].node.Admit(context.Background(), c); err == nil || !strings.Contains(err.Error(), "belongs to the member lb2") {
+			t.Errorf("the address of lb2: %v, want a refusal that names lb2", err)
 		}
 		if n := len(w.boxes["lb1"].node.servers()); n != 3 {
 			t.Errorf("%d members after refused joins, want 3", n)
