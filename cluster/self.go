@@ -11,7 +11,7 @@ import (
 )
 
 // stopping is the ClaimFault of a node that is about to leave.
-const stopping = "this node is shutting down"
+const stopping = "it is shutting down"
 
 // selfReport is what this node says of itself; written by the health checks and the
 // loop, read by the loop and by whoever probes us.
