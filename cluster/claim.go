@@ -123,7 +123,9 @@ func (l *loop) claimed(t *tenure, ip netip.Addr, out Outcome) {
 func (l *loop) claimFailed(t *tenure, ip netip.Addr, out Outcome, err error) {
 	a, now := t.ips[ip], time.Now()
 	if errors.Is(err, context.Canceled) {
-		return // we ended it ourselves
+		// We ended it ourselves. Should that ever be wrong, this is still no busy loop.
+		a.due = now.Add(retryPause(0, 0, nil))
+		return
 	}
 	if a.failures == 0 {
 		a.failingFor = now

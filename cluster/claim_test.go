@@ -65,6 +65,7 @@ func TestAddressStates(t *testing.T) {
 			own   int
 			due   time.Duration // at most
 		}{
+			{Outcome{}, context.Canceled, AddressClaiming, 0, 250 * time.Millisecond}, // never at once
 			{Outcome{}, shared, AddressClaiming, 0, 250 * time.Millisecond},
 			{Outcome{Instance: "101", Moved: true, From: "102"}, nil, AddressClaimed, 0, guards[0]},
 			{here, nil, AddressClaimed, 0, guards[1]},

@@ -157,7 +157,7 @@ func (l *loop) step(now time.Time) time.Duration {
 	case fsm.Abort:
 		l.cancelBusy()
 	case fsm.Transfer:
-		if len(l.tenure.history) == 0 { // else written brings us back here
+		if l.recorded(now) { // else written brings us back here
 			l.startTransfer(d)
 		}
 	case fsm.Claim:
@@ -173,6 +173,12 @@ func (l *loop) step(now time.Time) time.Duration {
 		return tickInterval
 	}
 	return max(d.Next.Sub(now), time.Millisecond)
+}
+
+// recorded says that a hand-over need not wait for the record of the last move: it is in
+// the log, or it would not go in, and a leader that must go cannot stay for that.
+func (l *loop) recorded(now time.Time) bool {
+	return len(l.tenure.history) == 0 || now.Before(l.tenure.writeAt)
 }
 
 // leadership takes a signal from raft's LeaderCh, which keeps only the newest: "true"

@@ -209,3 +209,19 @@ func TestNobodyWaitsForALoopThatHasEnded(t *testing.T) {
 		}
 	})
 }
+
+// TestRecordDoesNotKeepALeader: the record of a move goes first, unless it does not go in.
+func TestRecordDoesNotKeepALeader(t *testing.T) {
+	l, now := leads(), time.Now()
+	if !l.recorded(now) {
+		t.Error("waits for nothing")
+	}
+	l.tenure.history = []fsm.Transition{{}}
+	if l.recorded(now) {
+		t.Error("hands over without telling of the last move")
+	}
+	l.written(l.tenure, 1, errors.New("no quorum"))
+	if !l.recorded(time.Now()) {
+		t.Error("stays because its record does not go in")
+	}
+}

@@ -138,6 +138,12 @@ func (s *State) handOver(h Handover) {
 }
 
 func (s *State) record(t Transition) {
+	// A leader that got no answer proposes it again.
+	if slices.ContainsFunc(s.Transitions, func(old Transition) bool {
+		return old.IP == t.IP && old.Term == t.Term && old.At.Equal(t.At)
+	}) {
+		return
+	}
 	s.Transitions = append(s.Transitions, t)
 	if extra := len(s.Transitions) - MaxTransitions; extra > 0 {
 		s.Transitions = slices.Delete(s.Transitions, 0, extra)

@@ -152,11 +152,12 @@ func TestApply(t *testing.T) {
 	}
 }
 
-func TestHistoryIsCapped(t *testing.T) {
+func TestHistoryIsCappedAndSaysNothingTwice(t *testing.T) {
 	f := New()
 	for i := range MaxTransitions + 7 {
 		f.do(t, entry{Command{Transition: &Transition{Term: uint64(i)}}, 1})
 	}
+	f.do(t, entry{Command{Transition: &Transition{Term: MaxTransitions + 6}}, 1}) // proposed again
 	got := f.State().Transitions
 	if len(got) != MaxTransitions || got[0].Term != 7 || got[MaxTransitions-1].Term != MaxTransitions+6 {
 		t.Errorf("%d transitions, terms %d to %d", len(got), got[0].Term, got[len(got)-1].Term)
