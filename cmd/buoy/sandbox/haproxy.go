@@ -54,7 +54,7 @@ func (n *Node) haproxySocket() string { return filepath.Join(n.Dir, "haproxy.soc
 // StartHAProxy starts the node's HAProxy and returns once it serves. It does nothing
 // when it is running.
 func (n *Node) StartHAProxy(ctx context.Context) error {
-	if n.haproxy.running() {
+	if n.haproxy.Running() {
 		return nil
 	}
 	path := filepath.Join(n.Dir, "haproxy.cfg")
@@ -72,7 +72,7 @@ func (n *Node) StartHAProxy(ctx context.Context) error {
 
 func (n *Node) awaitHAProxy(ctx context.Context) error {
 	return Poll(ctx, "HAProxy of "+n.Name+" to listen", func(ctx context.Context) error {
-		if !n.haproxy.running() {
+		if !n.haproxy.Running() {
 			return errStop{fmt.Errorf("it ended; see %s", n.haproxyLog())}
 		}
 		dialer := net.Dialer{Timeout: time.Second}
@@ -85,19 +85,19 @@ func (n *Node) awaitHAProxy(ctx context.Context) error {
 }
 
 // KillHAProxy ends HAProxy at once, as a crash would.
-func (n *Node) KillHAProxy() { n.haproxy.kill() }
+func (n *Node) KillHAProxy() { n.haproxy.Kill() }
 
 // StopHAProxy ends HAProxy as `systemctl stop haproxy` does, within ctx.
-func (n *Node) StopHAProxy(ctx context.Context) error { return n.haproxy.stop(ctx) }
+func (n *Node) StopHAProxy(ctx context.Context) error { return n.haproxy.Stop(ctx) }
 
 // HangHAProxy stops HAProxy in its tracks: connections are still accepted by the
 // kernel, nobody answers them.
-func (n *Node) HangHAProxy() { n.haproxy.signal(syscall.SIGSTOP) }
+func (n *Node) HangHAProxy() { n.haproxy.Signal(syscall.SIGSTOP) }
 
 // ResumeHAProxy ends what HangHAProxy began.
-func (n *Node) ResumeHAProxy() { n.haproxy.signal(syscall.SIGCONT) }
+func (n *Node) ResumeHAProxy() { n.haproxy.Signal(syscall.SIGCONT) }
 
 // HAProxyPID is the process ID of the last start.
-func (n *Node) HAProxyPID() int { return n.haproxy.cmd.Process.Pid }
+func (n *Node) HAProxyPID() int { return n.haproxy.PID() }
 
 func (n *Node) haproxyLog() string { return filepath.Join(n.Dir, "haproxy.log") }

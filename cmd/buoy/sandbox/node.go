@@ -43,8 +43,8 @@ type Node struct {
 	metadata *dotest.Endpoint
 	local    *api.Local
 
-	haproxy *process
-	daemon  *process
+	haproxy *Process
+	daemon  *Process
 }
 
 // Settings are the configuration keys that differ between the steps of a test.
@@ -81,8 +81,8 @@ func (w *World) AddNode(ctx context.Context, priority int) (*Node, error) {
 		return nil, err
 	}
 	w.onClose(func() {
-		n.daemon.kill()
-		n.haproxy.kill()
+		n.daemon.Kill()
+		n.haproxy.Kill()
 	})
 	w.nodes = append(w.nodes, n)
 	return n, nil
@@ -185,7 +185,7 @@ func (n *Node) LogFile() string { return filepath.Join(n.Dir, "buoy.log") }
 // StartDaemon starts `buoy run` and returns once it answers on its socket. It does
 // nothing when it is running.
 func (n *Node) StartDaemon(ctx context.Context) (err error) {
-	if n.daemon.running() {
+	if n.daemon.Running() {
 		return nil
 	}
 	n.daemon, err = startProcess(n.LogFile(), n.world.opts.Binary, "--config", n.ConfigFile(), "run")
@@ -193,7 +193,7 @@ func (n *Node) StartDaemon(ctx context.Context) (err error) {
 		return err
 	}
 	return Poll(ctx, "the daemon of "+n.Name+" to answer", func(ctx context.Context) error {
-		if !n.daemon.running() {
+		if !n.daemon.Running() {
 			return errStop{fmt.Errorf("it ended: %s", n.Tail(3))}
 		}
 		_, err := n.Status(ctx)
@@ -202,19 +202,19 @@ func (n *Node) StartDaemon(ctx context.Context) (err error) {
 }
 
 // KillDaemon ends the daemon at once, as `kill -9` does.
-func (n *Node) KillDaemon() { n.daemon.kill() }
+func (n *Node) KillDaemon() { n.daemon.Kill() }
 
 // StopDaemon ends the daemon as `systemctl stop buoy` does, within ctx.
-func (n *Node) StopDaemon(ctx context.Context) error { return n.daemon.stop(ctx) }
+func (n *Node) StopDaemon(ctx context.Context) error { return n.daemon.Stop(ctx) }
 
 // SignalStop begins what StopDaemon does and does not wait.
-func (n *Node) SignalStop() { n.daemon.signal(syscall.SIGTERM) }
+func (n *Node) SignalStop() { n.daemon.Signal(syscall.SIGTERM) }
 
 // Running says whether the daemon's process exists, PID which one it is or was.
-func (n *Node) Running() bool { return n.daemon.running() }
+func (n *Node) Running() bool { return n.daemon.Running() }
 
 // PID is the process ID of the daemon's last start.
-func (n *Node) PID() int { return n.daemon.cmd.Process.Pid }
+func (n *Node) PID() int { return n.daemon.PID() }
 
 // Status is what the daemon answers on its socket: the leader's view if there is one.
 func (n *Node) Status(ctx context.Context) (api.Status, error) { return n.local.Status(ctx) }

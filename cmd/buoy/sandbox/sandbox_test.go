@@ -120,7 +120,7 @@ func TestTrafficCountsOutages(t *testing.T) {
 
 func TestProcessEnds(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
-	start := func(script string) *process {
+	start := func(script string) *Process {
 		p, err := startProcess(log, "/bin/sh", "-c", script)
 		if err != nil {
 			t.Fatal(err)
@@ -143,8 +143,8 @@ func TestProcessEnds(t *testing.T) {
 		}
 	}
 	await("ready")
-	if err := polite.stop(ctx); err != nil || polite.running() {
-		t.Errorf("stop: %v, running %v", err, polite.running())
+	if err := polite.Stop(ctx); err != nil || polite.Running() {
+		t.Errorf("stop: %v, running %v", err, polite.Running())
 	}
 	await("bye")
 
@@ -152,14 +152,14 @@ func TestProcessEnds(t *testing.T) {
 	await("stubborn")
 	short, cancelShort := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancelShort()
-	if err := stubborn.stop(short); !errors.Is(err, context.DeadlineExceeded) || stubborn.running() {
-		t.Errorf("stop of a stubborn process: %v, running %v; want it killed", err, stubborn.running())
+	if err := stubborn.Stop(short); !errors.Is(err, context.DeadlineExceeded) || stubborn.Running() {
+		t.Errorf("stop of a stubborn process: %v, running %v; want it killed", err, stubborn.Running())
 	}
 
 	hung := start(`sleep 1000`)
-	hung.signal(syscall.SIGSTOP)
-	hung.kill()
-	if hung.running() {
+	hung.Signal(syscall.SIGSTOP)
+	hung.Kill()
+	if hung.Running() {
 		t.Error("a stopped process survives kill")
 	}
 	if _, err := startProcess(log, filepath.Join(t.TempDir(), "absent")); err == nil {
