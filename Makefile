@@ -8,8 +8,9 @@ export PATH := $(PATH):/usr/sbin:/sbin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 LINT     = bin/golangci-lint
+LAB      = bin/buoy-lab
 
-.PHONY: build test figures lint demo fmt clean help
+.PHONY: build test figures lab mutants chaos bench lint demo fmt clean help
 
 build: ## build bin/buoy: static, stripped
 	@.ci/need go
@@ -26,6 +27,25 @@ test: ## run all tests with the race detector; needs no privileges and no accoun
 figures: ## measure failover times and idle costs: minutes, on a quiet machine
 	@.ci/need go haproxy
 	BUOY_FIGURES=1 go test -count=1 -timeout 30m -run '^TestFigures$$' -v ./test
+
+lab: build $(LAB) ## suffer every fault once between network namespaces, and judge (root; ARGS=--short)
+	$(LAB) run $(ARGS)
+
+mutants: build $(LAB) ## build broken daemons, each of which the lab's judge must catch (root; ARGS=NAME)
+	$(LAB) mutants $(ARGS)
+
+chaos: build $(LAB) ## suffer random faults for 30 minutes, and judge (root; ARGS='--for 5m --seed 42')
+	$(LAB) chaos $(ARGS)
+
+bench: build $(LAB) ## measure buoy and keepalived side by side; writes docs/benchmarks.md (root, a quiet machine)
+	@.ci/need keepalived
+	$(LAB) bench --buoy-version $(VERSION) $(ARGS)
+
+$(LAB): FORCE
+	@.ci/need go haproxy mkfs.ext4
+	go build -o bin/ ./test/lab/buoy-lab ./test/lab/assign-ip
+
+FORCE:
 
 lint: $(LINT) ## run the linters of .golangci.yml
 	$(LINT) run ./...

@@ -1,0 +1,222 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/buoy-lb/buoy/test/lab/checker"
+	"github.com/buoy-lb/buoy/test/lab/report"
+	"github.com/buoy-lb/buoy/test/lab/variant"
+)
+
+// Lab runs faults and tells what happens.
+type Lab struct {
+	// Binary is buoy, Self this program, AssignIP the program that keepalived runs to
+	// move the address, Root the folder of the module, from which variants of buoy are
+	// built.
+	Binary, Self, AssignIP, Root string
+	Seed                         uint64
+	// Out is for people. Keep is a folder for the record of a run that fails.
+	Out  io.Writer
+	Keep string
+}
+
+func (l *Lab) say(format string, args ...any) { fmt.Fprintf(l.Out, format+"\n", args...) }
+
+// moveBound is how long a move is waited for, once.
+const moveBound = 30 * time.Second
+
+// Part is a number of faults in one world.
+type Part struct {
+	Name    string
+	Options Options
+	Faults  []string
+}
+
+// Parts are what `make lab` goes through: every fault once.
+func Parts() []Part {
+	lan := Options{Balancers: 3, Assign: 200 * time.Millisecond}
+	wan, five, seven, stepped := lan, lan, lan, lan
+	wan.Timing = "wan"
+	five.Balancers, seven.Balancers = 5, 7
+	stepped.Stepped = true
+	return []Part{
+		{"three balancers", lan, []string{
+			"haproxy-killed", "haproxy-hung", "haproxy-stopped", "haproxy-reloaded",
+			"daemon-killed", "daemon-stopped", "daemon-hung", "daemon-restarted", "rolling-restart", "all-killed",
+			"unplugged", "silent", "mute", "deaf", "leader-alone", "bridge", "cloud-lost",
+			"saturated", "duplicates", "disk-full", "disk-full-failover",
+		}},
+		{"three balancers, the cloud broken", lan, []string{
+			"api-401", "api-404", "api-422", "api-429", "api-500", "api-slow", "api-hangs", "api-lost", "api-errored",
+			"drift", "late-write", "slow-move", "token-revoked",
+		}},
+		{"three balancers, timing: wan", wan, []string{"loss-10", "loss-20", "loss-30", "delay-100", "delay-300", "daemon-killed"}},
+		{"three balancers, clocks that are stepped", stepped, []string{"clock-forward", "clock-back"}},
+		{"a data directory lost", lan, []string{"wiped", "daemon-killed"}},
+		{"membership in motion", lan, []string{"join-in-partition", "haproxy-killed"}},
+		{"five balancers", five, []string{"haproxy-killed", "daemon-killed", "leader-alone", "bridge"}},
+		{"seven balancers", seven, []string{"haproxy-killed", "silent", "rolling-restart"}},
+	}
+}
+
+// ShortParts are what CI goes through: one fault of each kind.
+func ShortParts() []Part {
+	lan := Options{Balancers: 3, Assign: 200 * time.Millisecond}
+	return []Part{{"three balancers", lan, []string{
+		"haproxy-killed", "haproxy-hung", "haproxy-reloaded", "daemon-killed", "daemon-hung", "silent", "leader-alone",
+		"bridge", "drift", "api-500", "late-write", "rolling-restart",
+	}}}
+}
+
+// Run goes through the parts. It returns an error if anything was not as it has to be.
+func (l *Lab) Run(ctx context.Context, parts []Part) error {
+	var errs error
+	faults := 0
+	began := time.Now()
+	for i, p := range parts {
+		n, err := l.part(ctx, i, p)
+		faults += n
+		errs = errors.Join(errs, err)
+		if ctx.Err() != nil {
+			return errors.Join(errs, ctx.Err())
+		}
+	}
+	verdict := "all as it has to be"
+	if errs != nil {
+		verdict = "NOT as it has to be"
+	}
+	l.say("\n%d faults in %v: %s", faults, time.Since(began).Round(time.Second), verdict)
+	return errs
+}
+
+// part runs one part in a world of its own and judges the record of it.
+func (l *Lab) part(ctx context.Context, number int, p Part) (faults int, err error) {
+	o := p.Options
+	o.Self, o.Binary, o.Seed = l.Self, l.Binary, l.Seed+uint64(number)
+	l.say("\n%s", p.Name)
+	if o.Stepped {
+		if o.Binary, err = l.build(ctx, variant.SteppedClock()); err != nil {
+			return 0, err
+		}
+		defer func() { _ = os.Remove(o.Binary) }()
+	}
+	w, err := NewWorld(ctx, o, Buoy{})
+	if err != nil {
+		return 0, err
+	}
+	defer w.Close()
+	defer func() { err = errors.Join(err, l.judge(w, p.Name, err)) }()
+	if err := w.Start(ctx); err != nil {
+		return 0, err
+	}
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	w.Watch(watch)
+	r := rand.New(rand.NewPCG(o.Seed, 1))
+	for _, key := range p.Faults {
+		f, err := FindFault(key)
+		if err != nil {
+			return faults, err
+		}
+		faults++
+		trial, err := w.Try(ctx, f, r, moveBound, restBound)
+		l.say("  %-55s %s", f.Title, tell(f, trial, err))
+		if err != nil {
+			return faults, err
+		}
+		if f.Moves && trial.Moved == nil {
+			return faults, fmt.Errorf("%s: the address did not move within %v", key, moveBound)
+		}
+	}
+	return faults, nil
+}
+
+// build makes a variant of buoy; the caller removes it.
+func (l *Lab) build(ctx context.Context, v variant.Variant) (path string, err error) {
+	f, err := os.CreateTemp("", "buoy-"+v.Name+"-")
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return f.Name(), variant.Build(ctx, v, l.Root, f.Name())
+}
+
+// tell is a trial in a few words; times are ms after the fault.
+func tell(f Fault, t report.Trial, err error) string {
+	switch {
+	case err != nil:
+		return "FAILED"
+	case !f.Moves && t.Moves == 0:
+		return "stays; " + noticedBy(t)
+	case t.Asked == nil:
+		return fmt.Sprintf("%d moves; %s", t.Moves, noticedBy(t))
+	}
+	return fmt.Sprintf("detected %s, elected %s, asked %s, moved %s, served %s; %s",
+		length(t.Detected), length(t.Elected), length(t.Asked), length(t.Moved), length(t.Served), noticedBy(t))
+}
+
+// noticedBy says what the client noticed.
+func noticedBy(t report.Trial) string {
+	switch {
+	case t.Failed == 0:
+		return "no request failed"
+	case t.Outage == nil:
+		return fmt.Sprintf("%d requests failed, not served again yet", t.Failed)
+	}
+	return fmt.Sprintf("%d requests failed, outage %s ms", t.Failed, length(t.Outage))
+}
+
+func length(v *float64) string {
+	if v == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f", *v)
+}
+
+// judge asks the checker, and keeps the record if something was wrong.
+func (l *Lab) judge(w *World, name string, failed error) error {
+	h, complaints := w.History()
+	violations := checker.Judge(h)
+	var errs error
+	for _, c := range complaints {
+		errs = errors.Join(errs, errors.New(c))
+	}
+	for _, v := range violations {
+		errs = errors.Join(errs, fmt.Errorf("%s: %v", name, v))
+	}
+	if errs == nil && failed == nil {
+		l.say("  %d requests, %d writes, %d tickets, %d moves: no rule broken", len(h.Requests), len(h.Writes), len(h.Tickets), len(h.Holders))
+		return nil
+	}
+	for _, v := range violations {
+		l.say("  VIOLATION %v", v)
+	}
+	return errors.Join(errs, l.keep(w, h))
+}
+
+// keep saves the record and the logs, if there is a folder for them.
+func (l *Lab) keep(w *World, h checker.History) error {
+	if l.Keep == "" {
+		return nil
+	}
+	dir := filepath.Join(l.Keep, time.Now().UTC().Format("20060102-150405.000"))
+	l.say("  the record is in %s; judge it again with: buoy-lab check %s", dir, dir)
+	err := errors.Join(os.MkdirAll(dir, 0o755), checker.Save(dir, h))
+	for _, b := range w.Balancers {
+		for _, name := range []string{"daemon.log", "daemon.conf", "haproxy.log"} {
+			text, e := os.ReadFile(filepath.Join(b.Dir, name))
+			if e == nil {
+				e = os.WriteFile(filepath.Join(dir, b.Name+"-"+name), text, 0o644)
+			}
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
