@@ -37,8 +37,6 @@ type Balancer struct {
 
 	cond      condition
 	unplugged bool
-	// spoilt: what has been done to it bars it for longer than the fault lasts.
-	spoilt bool
 }
 
 // AddBalancer makes a further host, with nothing running on it.
@@ -289,14 +287,14 @@ func (b *Balancer) Plug() error {
 
 // RevokeToken makes the cloud refuse this balancer's token.
 func (b *Balancer) RevokeToken() {
-	b.harm("token of "+b.Name+" revoked", func() { b.cond.API, b.spoilt = false, true })
+	b.harm("token of "+b.Name+" revoked", func() { b.cond.API = false })
 	b.world.Cloud.RevokeToken(b.Name)
 }
 
 // RestoreToken makes the token good again.
 func (b *Balancer) RestoreToken() error {
 	b.world.Cloud.AddToken(b.Name, b.token(), dotest.AssignScopes()...)
-	b.cond.API, b.spoilt = true, false
+	b.cond.API = true
 	return os.WriteFile(filepath.Join(b.Dir, "do-token"), []byte(b.token()+"\n"), 0o600)
 }
 

@@ -54,7 +54,7 @@ func Parts() []Part {
 			"saturated", "duplicates", "disk-full", "disk-full-failover",
 		}},
 		{"three balancers, the cloud broken", lan, []string{
-			"api-401", "api-404", "api-422", "api-429", "api-500", "api-slow", "api-hangs", "api-lost", "api-errored",
+			"api-401", "api-404", "api-422", "api-429", "api-500", "api-slow", "api-hangs", "api-lost", "api-errored", "droplet-busy",
 			"drift", "late-write", "slow-move", "token-revoked",
 		}},
 		{"three balancers, timing: wan", wan, []string{"loss-10", "loss-20", "loss-30", "delay-100", "delay-300", "daemon-killed"}},

@@ -273,7 +273,7 @@ func (w *World) best() *Balancer {
 		return nil
 	}
 	for _, b := range w.Balancers { // lb1 has the highest priority
-		if b.cond.fit() && !b.spoilt {
+		if b.cond.fit() {
 			return b
 		}
 	}
