@@ -37,8 +37,9 @@ const passes = 2
 
 // Limits of one trial in a benchmark. What takes longer is called never.
 const (
-	benchBound = 8 * time.Second
+	benchBound = 6 * time.Second
 	benchRest  = 8 * time.Second
+	benchStart = 20 * time.Second
 )
 
 // contestants are the systems, in the order of the tables, and what each is.
@@ -76,16 +77,14 @@ func (l *Lab) Bench(ctx context.Context, b Bench) error {
 			}
 			trials := (b.Trials + passes - 1 - pass) / passes
 			l.say("\n%6s pass %d: %s, %d trials of each fault", since(began), pass+1, c.name, trials)
-			if err := l.contest(ctx, &r, c.system, faults, trials, b); err != nil {
+			err := l.contest(ctx, &r, c.system, faults, trials, b)
+			if err = errors.Join(err, r.Save(b.Results)); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			if err := r.Save(b.Results); err != nil {
-				return err
 			}
 		}
 	}
 	report.Table(r, l.Out)
-	return publish(r, b.Docs)
+	return Publish(r, b.Docs)
 }
 
 func chosen(keys []string, key string) bool {
@@ -103,7 +102,10 @@ func (l *Lab) contest(ctx context.Context, r *report.Results, s System, faults [
 			if w, err = l.newWorld(ctx, s); err != nil {
 				return err
 			}
-			if err = w.Start(ctx); err == nil || ctx.Err() != nil {
+			starting, cancel := context.WithTimeout(ctx, benchStart)
+			err = w.Start(starting)
+			cancel()
+			if err == nil || ctx.Err() != nil {
 				break
 			}
 			l.say("    start: %v", err)
@@ -122,6 +124,9 @@ func (l *Lab) contest(ctx context.Context, r *report.Results, s System, faults [
 			}
 			if err != nil {
 				t.Wrong = "not at rest afterwards: set up again"
+				if errors.Is(err, errStranded) {
+					t.Wrong = "the address was left stranded: set up again"
+				}
 				l.say("    %v", err)
 				if err := renew(); err != nil {
 					return err
@@ -239,8 +244,8 @@ func addQuiet(r *report.Results, q report.Quiet) {
 	r.Quiet = append(r.Quiet, q)
 }
 
-// publish writes the document, in which what people have written stays, and its picture.
-func publish(r report.Results, docs string) error {
+// Publish writes the document, in which what people have written stays, and its picture.
+func Publish(r report.Results, docs string) error {
 	file := filepath.Join(docs, "benchmarks.md")
 	text, err := os.ReadFile(file)
 	switch {

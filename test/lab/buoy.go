@@ -211,6 +211,9 @@ func (w *World) atRest(b *Balancer, s api.Status, holder *Balancer) error {
 	return nil
 }
 
+// Stranded is never so for long: whoever leads goes on looking.
+func (Buoy) Stranded(*World) bool { return false }
+
 // Logs reads the daemons' own.
 func (Buoy) Logs(w *World, h *checker.History) (complaints []string) {
 	for _, b := range w.Balancers {

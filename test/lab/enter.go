@@ -63,7 +63,7 @@ func Enter(ctx context.Context) (status int, err error) {
 			p.Signal(s)
 		}
 	}()
-	_ = p.Wait(context.WithoutCancel(ctx)) // it has its own deadline
+	_ = p.Wait(context.WithoutCancel(ctx)) // it is told by a signal when to end
 	return cmd.ProcessState.ExitCode(), nil
 }
 

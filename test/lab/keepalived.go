@@ -227,6 +227,13 @@ func (k Keepalived) AtRest(_ context.Context, w *World, holder *Balancer) error 
 	return nil
 }
 
+// Stranded compares what the daemons say with where the address is: a master asks the
+// cloud when it becomes one, and not again.
+func (k Keepalived) Stranded(w *World) bool {
+	best := w.best()
+	return best != nil && best != w.Holder() && k.AtRest(context.Background(), w, best) == nil
+}
+
 // Logs adds nothing: keepalived has no tickets.
 func (Keepalived) Logs(*World, *checker.History) []string { return nil }
 

@@ -29,8 +29,8 @@ const (
 const fast = "{heartbeat: 150ms, election: 150ms, lease: 75ms}"
 
 var plays = map[string]play{
-	"no-wait":              {func(o *Options) { o.Timing = fast }, killWithTicket(1, 0)},
-	"late-ticket":          {nil, killWithTicket(4, 80*time.Millisecond)},
+	"no-wait":              {func(o *Options) { o.Timing = fast }, killWithTicket(2, 0)},
+	"late-ticket":          {func(o *Options) { o.Equal = true }, killWithTicket(4, 80*time.Millisecond)},
 	"early-release":        {nil, nothing},
 	"wall-clock":           {func(o *Options) { o.Stepped = true }, waitByTheWall},
 	"no-write-guard":       {nil, slowConnection},

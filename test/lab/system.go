@@ -24,6 +24,9 @@ type System interface {
 	// AtRest says what is still to be done before every daemon knows that holder has the
 	// address and is content with it.
 	AtRest(ctx context.Context, w *World, holder *Balancer) error
+	// Stranded says that nothing more will come of itself: the daemons are content, and
+	// the address is elsewhere.
+	Stranded(w *World) bool
 	// Logs adds to h what the daemons' logs say, and returns signs of crashes in them.
 	Logs(w *World, h *checker.History) (complaints []string)
 	// Marks finds in the logs when a fault at since was noticed and when to was elected;

@@ -228,6 +228,8 @@ func (w *World) Holder() *Balancer { return w.Balancer(w.nameOf(w.Cloud.Holder(F
 // Start starts HAProxy and the daemon on every balancer, forms the cluster, starts the
 // client and waits until all is at rest.
 func (w *World) Start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, restBound)
+	defer cancel()
 	for _, b := range w.Balancers {
 		if err := errors.Join(b.StartHAProxy(ctx), b.StartDaemon(ctx)); err != nil {
 			return err
@@ -243,15 +245,22 @@ func (w *World) Start(ctx context.Context) error {
 		return err
 	}
 	w.Note("start", Cause{MayMove: true})
-	ctx, cancel := context.WithTimeout(ctx, restBound)
-	defer cancel()
 	return w.AwaitRest(ctx)
 }
 
 // AwaitRest waits until nothing is left to do: the address is where the priorities want
-// it, every daemon knows that, and the client is served.
+// it, every daemon knows that, and the client is served. It gives up when the address is
+// stranded.
 func (w *World) AwaitRest(ctx context.Context) error {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	content := time.Now() // when the address was last not stranded
 	err := sandbox.Poll(ctx, "the world to come to rest", func(ctx context.Context) error {
+		if !w.system.Stranded(w) {
+			content = time.Now()
+		} else if time.Since(content) > strandedFor {
+			giveUp(errStranded)
+		}
 		holder := w.Holder()
 		if holder == nil {
 			return fmt.Errorf("the address is on %q", w.nameOf(w.Cloud.Holder(FloatingIP)))
@@ -266,6 +275,11 @@ func (w *World) AwaitRest(ctx context.Context) error {
 	}
 	return w.client.awaitCalm(ctx, w)
 }
+
+// strandedFor is longer than a program that has been started to move the address takes.
+const strandedFor = 2 * time.Second
+
+var errStranded = errors.New("the address is stranded")
 
 // best is the balancer that the priorities want the address on; nil if they do not say.
 func (w *World) best() *Balancer {

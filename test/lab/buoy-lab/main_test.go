@@ -44,7 +44,7 @@ func needLab(t *testing.T) {
 func programs(t *testing.T) (labPath string) {
 	t.Helper()
 	dir := t.TempDir()
-	for name, pkg := range map[string]string{"buoy": "../../../cmd/buoy", "buoy-lab": "."} {
+	for name, pkg := range map[string]string{"buoy": "../../../cmd/buoy", "buoy-lab": ".", "assign-ip": "../assign-ip"} {
 		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, name), pkg)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v\n%s", name, err, out)
@@ -94,6 +94,32 @@ func TestLabJudges(t *testing.T) {
 	for _, want := range []string{"caught: P1", "the true daemon: no rule broken"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("nothing says %q", want)
+		}
+	}
+}
+
+// The benchmark measures a system of each kind and writes the report.
+func TestBenchReports(t *testing.T) {
+	needLab(t)
+	if _, err := exec.LookPath("keepalived"); err != nil {
+		t.Skip(err)
+	}
+	path := programs(t)
+	docs := t.TempDir()
+	cmd, out := command(t, path, "bench", "--trials", "2", "--faults", "haproxy-killed", "--systems", "buoy,tuned",
+		"--quiet", "1s", "--load", "1s", "--docs", docs, "--results", filepath.Join(docs, "results.json"))
+	if err := cmd.Run(); err != nil {
+		t.Errorf("buoy-lab bench: %v", err)
+	}
+	t.Logf("%s", out)
+	for file, want := range map[string]string{
+		"benchmarks.md":  "| HAProxy killed",
+		"benchmarks.svg": "keepalived, well tuned",
+		"results.json":   `"fault": "haproxy-killed"`,
+	} {
+		text, err := os.ReadFile(filepath.Join(docs, file))
+		if err != nil || !bytes.Contains(text, []byte(want)) {
+			t.Errorf("%s: %v, want %q in\n%s", file, err, want, text)
 		}
 	}
 }

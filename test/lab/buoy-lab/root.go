@@ -12,6 +12,7 @@ import (
 
 	"github.com/buoy-lb/buoy/test/lab"
 	"github.com/buoy-lb/buoy/test/lab/checker"
+	"github.com/buoy-lb/buoy/test/lab/report"
 )
 
 // flags are those that several commands share.
@@ -33,7 +34,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringVar(&f.root, "root", ".", "folder of buoy's source, to build variants from")
 	c.PersistentFlags().Uint64Var(&f.seed, "seed", 0, "where all chance comes from (0: the clock)")
 	c.PersistentFlags().StringVar(&f.keep, "keep", "lab-failures", "folder for the record of a run that fails")
-	c.AddCommand(runCommand(f), chaosCommand(f), mutantsCommand(f), benchCommand(f), listCommand(), checkCommand(), clientCommand(), spinCommand())
+	c.AddCommand(runCommand(f), chaosCommand(f), mutantsCommand(f), benchCommand(f), reportCommand(), listCommand(), checkCommand(), clientCommand(), spinCommand())
 	return c
 }
 
@@ -181,6 +182,23 @@ func benchCommand(f *flags) *cobra.Command {
 	c.Flags().StringSliceVar(&b.Systems, "systems", nil, "only these of buoy, usual, tuned, floor")
 	c.Flags().DurationVar(&b.Quiet, "quiet", 20*time.Second, "how long nothing is done, in each pass")
 	c.Flags().DurationVar(&b.Load, "load", 30*time.Second, "how long all cores are busy, in each pass")
+	return c
+}
+
+func reportCommand() *cobra.Command {
+	var docs string
+	c := &cobra.Command{
+		Use: "report RESULTS", Short: "Write a benchmark's report again, from its figures", Args: cobra.ExactArgs(1),
+		Example: "  buoy-lab report results.json --docs docs",
+		RunE: func(_ *cobra.Command, args []string) error {
+			r, err := report.Load(args[0])
+			if err != nil {
+				return err
+			}
+			return lab.Publish(r, docs)
+		},
+	}
+	c.Flags().StringVar(&docs, "docs", "docs", "folder of benchmarks.md and benchmarks.svg")
 	return c
 }
 

@@ -24,6 +24,16 @@ func cutAt(end time.Duration, breakIt func(*history)) func(*history) {
 // dropMove makes the cloud do nothing where it changed the holder for the nth time.
 func (h *history) dropMove(n int) { h.Holders = slices.Delete(h.Holders, n, n+1) }
 
+// unservedFor has all of the client's requests fail from 60 s on.
+func unservedFor(d time.Duration) func(*history) {
+	return func(h *history) {
+		for at := 60 * s; at < 60*s+d; at += 100 * ms {
+			h.Requests = append(h.Requests, checker.Request{Begun: at, Ended: at + 100*ms, Error: "no route"})
+		}
+		h.Requests = append(h.Requests, checker.Request{Begun: 60*s + d, Ended: 60*s + d + ms, OK: true, By: "lb1"})
+	}
+}
+
 // oldWrite is one of lb2, begun shortly before lb1 took over at 40 s.
 func oldWrite(arrived time.Duration) func(*history) {
 	return func(h *history) {

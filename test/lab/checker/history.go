@@ -35,7 +35,7 @@ type Setup struct {
 	// Assign is how long the cloud takes to move the address.
 	Assign time.Duration
 	// Settle (P2): how long after the last change of conditions the address may be
-	// elsewhere than at a healthy balancer. Assign comes on top.
+	// elsewhere than at a healthy balancer, and the client unserved. Assign comes on top.
 	Settle time.Duration
 	// Detect (P3): how long a balancer may have been unfit without its daemon knowing.
 	Detect time.Duration

@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ func (c *court) holding() {
 	for _, q := range c.calms() {
 		for _, asked := range c.asked(q) {
 			c.hold(asked)
+			c.serve(asked)
 		}
 	}
 }
@@ -63,6 +65,38 @@ func (c *court) hold(q calm) {
 		last = m
 	}
 	check(from, q.until)
+}
+
+// unserved is how long a client may fail in a row while nothing is wrong: far more than a
+// connection that was cut by a move, or a busy machine, can cost.
+const unserved = time.Second
+
+// serve complains of every stretch in q in which the client was not served, wherever the
+// cloud says that the address is.
+func (c *court) serve(q calm) {
+	var first, last time.Duration // of the failures in a row; 0: none
+	var why string
+	end := func() {
+		if last-first > unserved {
+			c.complain("P2", first, "the client is not served until %v (%s), while %s: fit", round(last), why, strings.Join(q.fit, ", "))
+		}
+		first, last = 0, 0
+	}
+	start, _ := slices.BinarySearchFunc(c.Requests, q.from, func(r Request, from time.Duration) int { return cmp.Compare(r.Begun, from) })
+	for _, r := range c.Requests[start:] {
+		if r.Begun >= q.until {
+			break
+		}
+		if r.OK {
+			end()
+			continue
+		}
+		if first == 0 {
+			first, why = r.Begun, r.Error
+		}
+		last = r.Ended
+	}
+	end()
 }
 
 func nameOf(holder string) string {

@@ -72,6 +72,7 @@ func newCourt(h History) *court {
 	h.Holders = inOrder(h.Holders, func(x Holder) time.Duration { return x.At })
 	h.Tickets = inOrder(h.Tickets, func(t Ticket) time.Duration { return t.T0 })
 	h.Roles = inOrder(h.Roles, func(r Role) time.Duration { return r.At })
+	h.Requests = inOrder(h.Requests, func(r Request) time.Duration { return r.Begun })
 	h.Samples = inOrder(h.Samples, func(s Sample) time.Duration { return s.At })
 	h.Acks = inOrder(h.Acks, func(a Ack) time.Duration { return a.At })
 	c := &court{History: h}

@@ -89,6 +89,9 @@ func TestJudge(t *testing.T) {
 			h.truth(50*s, "revoke", checker.Truth{MayMove: true}).change("lb1", func(c *checker.Condition) { c.API = false })
 		}), "P2", []string{"lb1", "lb2, lb3: fit"}},
 
+		{"P2: the client is not served", unservedFor(1200 * ms), "P2", []string{"P2 at 1m0s", "client is not served until 1m1.2s", "no route", "lb1, lb2, lb3: fit"}},
+		{"P2: the client is not served for a moment", unservedFor(800 * ms), "", nil},
+
 		{"P3: moves to one long sick", sickTarget(52500 * ms), "P3", []string{"P3 at 52.5s", "lb3, which has not served since 50s", "lb1, lb2"}},
 		{"P3: it fell sick only now", sickTarget(51900 * ms), "", nil},
 		{"P3: there is no better one", func(h *history) {
