@@ -77,9 +77,11 @@ func (l *Lab) Bench(ctx context.Context, b Bench) error {
 			}
 			trials := (b.Trials + passes - 1 - pass) / passes
 			l.say("\n%6s pass %d: %s, %d trials of each fault", since(began), pass+1, c.name, trials)
-			err := l.contest(ctx, &r, c.system, faults, trials, b)
-			if err = errors.Join(err, r.Save(b.Results)); err != nil {
+			if err := l.contest(ctx, &r, c.system, faults, trials, b); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			if err := r.Save(b.Results); err != nil {
+				return err
 			}
 		}
 	}
@@ -134,6 +136,9 @@ func (l *Lab) contest(ctx context.Context, r *report.Results, s System, faults [
 			}
 			l.say("  %-55s %s", f.Title, tell(f, t, nil))
 			addTrial(r, f.Key, s.Key(), t)
+		}
+		if err := r.Save(b.Results); err != nil { // what is interrupted is not lost
+			return err
 		}
 	}
 	for _, q := range quiets(b) {
