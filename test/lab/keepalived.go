@@ -35,11 +35,11 @@ type Keepalived struct {
 // The three set-ups of keepalived that buoy is measured beside.
 var (
 	// Usual is what people run (and wrote about, see docs/benchmarks.md).
-	Usual = Keepalived{ID: "usual", Title: "keepalived, as people run it", Version: 2, Advert: "1", Pidof: true}
+	Usual = Keepalived{ID: "usual", Title: "usual", Version: 2, Advert: "1", Pidof: true}
 	// Tuned is what a careful operator makes of it.
-	Tuned = Keepalived{ID: "tuned", Title: "keepalived, well tuned", Version: 3, Advert: "0.1"}
+	Tuned = Keepalived{ID: "tuned", Title: "tuned", Version: 3, Advert: "0.1"}
 	// Floor is the least that it can be set to: what the wire and the kernel cost.
-	Floor = Keepalived{ID: "floor", Title: "keepalived at its floor", Version: 3, Advert: "0.01", Highest: 254}
+	Floor = Keepalived{ID: "floor", Title: "floor", Version: 3, Advert: "0.01", Highest: 254}
 )
 
 // Key is the system's short name.

@@ -114,7 +114,7 @@ func TestBenchReports(t *testing.T) {
 	t.Logf("%s", out)
 	for file, want := range map[string]string{
 		"benchmarks.md":  "| HAProxy killed",
-		"benchmarks.svg": "keepalived, well tuned",
+		"benchmarks.svg": "keepalived well tuned",
 		"results.json":   `"fault": "haproxy-killed"`,
 	} {
 		text, err := os.ReadFile(filepath.Join(docs, file))
