@@ -59,7 +59,8 @@ func Parts() []Part {
 		}},
 		{"three balancers, timing: wan", wan, []string{"loss-10", "loss-20", "loss-30", "delay-100", "delay-300", "daemon-killed"}},
 		{"three balancers, clocks that are stepped", stepped, []string{"clock-forward", "clock-back"}},
-		{"a data directory lost", lan, []string{"wiped", "daemon-killed"}},
+		// The lost voter still counts: three of four must live.
+		{"a data directory lost", lan, []string{"wiped", "haproxy-killed"}},
 		{"membership in motion", lan, []string{"join-in-partition", "haproxy-killed"}},
 		{"five balancers", five, []string{"haproxy-killed", "daemon-killed", "leader-alone", "bridge"}},
 		{"seven balancers", seven, []string{"haproxy-killed", "silent", "rolling-restart"}},
