@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +36,9 @@ type Balancer struct {
 	haproxy *sandbox.Process
 	daemon  *sandbox.Process
 	disk    *disk
+	// logs are what logging copies from: a daemon that cannot write its log by itself.
+	logs    []io.Closer
+	logging sync.WaitGroup
 
 	cond      condition
 	unplugged bool
@@ -67,11 +72,15 @@ func (w *World) AddBalancer(_ context.Context) (*Balancer, error) {
 		b.signalDaemon(syscall.SIGKILL)
 		b.daemon.Kill()
 		b.killHAProxy()
+		for _, l := range b.logs { // a program that the daemon has started may still hold it
+			l.Close()
+		}
+		b.logging.Wait()
 	})
 	w.Balancers = append(w.Balancers, b)
 	// A program of the host's own name: keepalived finds processes by name, and all
 	// hosts share one table of them.
-	if err := os.Symlink(w.haproxyPath(), b.haproxyProgram()); err != nil {
+	if err := os.Symlink(sandbox.FindHAProxy(), b.haproxyProgram()); err != nil {
 		return nil, err
 	}
 	return b, errors.Join(w.introduce(), b.RestoreToken(), w.system.Prepare(b))

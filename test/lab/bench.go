@@ -50,9 +50,9 @@ var contestants = []struct {
 	name, note string
 }{
 	{Buoy{}, "buoy", "timing: lan, all else as the README has it"},
-	{Usual, Usual.Title, "keepalived as people run it: VRRPv2, advert 1 s, pidof every 2 s; asks the cloud once"},
-	{Tuned, Tuned.Title, "keepalived well tuned: VRRPv3, advert 100 ms, track_process; asks the cloud once"},
-	{Floor, Floor.Title, "keepalived at its floor, no advice: VRRPv3, advert 10 ms, priorities 254 to 252"},
+	{Usual, Usual.ID, "keepalived as people run it: VRRPv2, advert 1 s, pidof every 2 s; asks the cloud once"},
+	{Tuned, Tuned.ID, "keepalived well tuned: VRRPv3, advert 100 ms, track_process; asks the cloud once"},
+	{Floor, Floor.ID, "keepalived at its floor, no advice: VRRPv3, advert 10 ms, priorities 254 to 252"},
 }
 
 // Bench measures all systems under all faults that they share, and writes the report.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"text/template"
 	"time"
 
@@ -238,11 +239,17 @@ func (Buoy) Logs(w *World, h *checker.History) (complaints []string) {
 	return complaints
 }
 
-// Watch samples every running daemon's status until ctx ends.
+// Watch samples every running daemon's status until ctx ends or the world is closed.
 func (w *World) Watch(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	var watching sync.WaitGroup
 	for _, b := range w.Balancers {
-		go b.watch(ctx)
+		watching.Go(func() { b.watch(ctx) })
 	}
+	w.onClose(func() {
+		stop()
+		watching.Wait()
+	})
 }
 
 const sampleEvery = 500 * time.Millisecond

@@ -62,9 +62,7 @@ func (l *Lab) leg(ctx context.Context, o Options, r *rand.Rand, length time.Dura
 	if err := w.Start(ctx); err != nil {
 		return 0, err
 	}
-	watch, stop := context.WithCancel(ctx)
-	defer stop()
-	w.Watch(watch)
+	w.Watch(ctx)
 	began := time.Now()
 	for round := 1; time.Since(began) < length; round++ {
 		if round%calmEvery == 0 {
@@ -84,6 +82,8 @@ func (l *Lab) leg(ctx context.Context, o Options, r *rand.Rand, length time.Dura
 // round draws one fault, or two that do not get in one another's way, lets them last and
 // has the world recover.
 func (l *Lab) round(ctx context.Context, w *World, r *rand.Rand) (faults int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 4*restBound) // nothing in it waits for ever
+	defer cancel()
 	began := cluster.Boottime()
 	var scenes []*Scene
 	var chosen []Fault
@@ -98,6 +98,7 @@ func (l *Lab) round(ctx context.Context, w *World, r *rand.Rand) (faults int, er
 		if !slices.Contains(f.Touches, "cloud") && r.IntN(3) == 0 {
 			s.swap(r)
 		}
+		defer s.undoAll() // should the round end early
 		l.say("  %s on %s", f.Title, s.Victim.Name)
 		if err := f.Begin(ctx, s); err != nil {
 			return len(scenes), fmt.Errorf("%s: %w", f.Key, err)
@@ -137,7 +138,7 @@ func (s *Scene) swap(r *rand.Rand) {
 func draw(r *rand.Rand) []Fault {
 	all := slices.DeleteFunc(Faults(), func(f Fault) bool {
 		// Those that need a world of their own, or that `lan` is not made for.
-		return slices.Contains([]string{"wiped", "join-in-partition", "clock-forward", "clock-back"}, f.Key) ||
+		return f.Stepped || slices.Contains([]string{"wiped", "join-in-partition"}, f.Key) ||
 			strings.HasPrefix(f.Key, "loss-") || strings.HasPrefix(f.Key, "delay-")
 	})
 	first := all[r.IntN(len(all))]

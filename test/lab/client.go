@@ -102,8 +102,6 @@ type client struct {
 	process *sandbox.Process
 }
 
-func (w *World) makeClient(context.Context) error { return nil }
-
 // start starts the client, whose requests go to the world's record.
 func (c *client) start(w *World) error {
 	if c.process.Running() {

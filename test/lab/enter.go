@@ -57,8 +57,9 @@ func Enter(ctx context.Context) (status int, err error) {
 	}
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer close(asked)
 	defer signal.Stop(asked)
-	go func() {
+	go func() { // until asked is closed
 		for s := range asked {
 			p.Signal(s)
 		}

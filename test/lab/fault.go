@@ -33,8 +33,10 @@ type Fault struct {
 	Note  string // what to know when reading its figures
 	// Shared: keepalived can suffer it too, so that it is compared.
 	Shared bool
-	// Moves: the address has to leave its holder; else it has to stay.
+	// Moves: the address has to leave its holder. Whether it may is the judge's business.
 	Moves bool
+	// Stepped: it needs a daemon whose wall clock can be stepped (package variant).
+	Stepped bool
 	// Hold is how long it lasts at least; 0 is until the address has moved.
 	Hold time.Duration
 	// Touches is what it gets hold of: two faults that touch the same thing do not go
@@ -85,10 +87,14 @@ func (w *World) NewScene(r *rand.Rand) (*Scene, error) {
 // long a move is waited for; that it did not come is no error but shows in the trial.
 // recovery is how long the world may take to come to rest again.
 func (w *World) Try(ctx context.Context, f Fault, r *rand.Rand, within, recovery time.Duration) (report.Trial, error) {
+	// No fault waits for ever, whatever becomes of what it waits for.
+	ctx, cancel := context.WithTimeout(ctx, f.Hold+within+2*restBound)
+	defer cancel()
 	s, err := w.NewScene(r)
 	if err != nil {
 		return report.Trial{}, err
 	}
+	defer s.undoAll()
 	began := cluster.Boottime()
 	if err := f.Begin(ctx, s); err != nil {
 		return report.Trial{}, fmt.Errorf("%s: %w", f.Key, err)
@@ -161,7 +167,7 @@ func (w *World) movedSince(began time.Duration, victim *Balancer) *checker.Holde
 	return nil
 }
 
-// changesSince and writesSince are the cloud's journal on the boot clock.
+// changesSince are the changes of holder in the cloud's journal, on the boot clock.
 func (w *World) changesSince(began time.Duration) (out []checker.Holder) {
 	now, boot := time.Now(), cluster.Boottime()
 	for _, c := range w.Cloud.Journal().Changes {

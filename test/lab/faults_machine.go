@@ -11,13 +11,10 @@ import (
 	"github.com/buoy-lb/buoy/test/lab/variant"
 )
 
-// SpinFor is how long `saturated` lasts.
-const SpinFor = 10 * time.Second
-
 func machineFaults() []Fault {
 	return []Fault{
 		{
-			Key: "saturated", Title: "all cores saturated (4 busy loops each)", Shared: true, Hold: SpinFor,
+			Key: "saturated", Title: "all cores saturated (4 busy loops each)", Shared: true, Hold: 10 * time.Second,
 			Begin: func(_ context.Context, s *Scene) error {
 				s.Note("cores saturated", Cause{Rough: true})
 				spin, err := startOn(nil, 0, os.Stderr, nil, s.opts.Self, "spin", fmt.Sprint(4*runtime.NumCPU()))
@@ -63,14 +60,10 @@ func machineFaults() []Fault {
 	}
 }
 
-// stepClock needs a daemon that was built for it: see Options.Stepped.
 func stepClock(key, title string, by time.Duration) Fault {
 	return Fault{
-		Key: key, Title: title, Hold: 4 * time.Second,
+		Key: key, Title: title, Stepped: true, Hold: 4 * time.Second,
 		Begin: func(_ context.Context, s *Scene) error {
-			if !s.opts.Stepped {
-				return errors.New("the daemon's clock cannot be stepped")
-			}
 			s.Note("clock of "+s.Victim.Name+" stepped", Cause{})
 			return variant.StepClock(s.Victim.clockFile(), by)
 		},

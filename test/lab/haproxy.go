@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/buoy-lb/buoy/cmd/buoy/sandbox"
 )
 
 // haproxyConfig is the one of examples/haproxy.cfg, less what a single frontend with one
@@ -32,8 +30,6 @@ frontend www
 backend app
   server app1 %[3]s:%[4]s check inter 1s
 `
-
-func (w *World) haproxyPath() string { return sandbox.FindHAProxy() }
 
 func (b *Balancer) haproxyProgram() string { return filepath.Join(b.Dir, "haproxy-"+b.Name) }
 func (b *Balancer) haproxyFile() string    { return filepath.Join(b.Dir, "haproxy.cfg") }

@@ -21,8 +21,8 @@ import (
 // Keepalived is Debian's keepalived with notify_master calling a program that asks the
 // cloud once and never again, as the set-ups that buoy replaces do.
 type Keepalived struct {
-	// ID is the system's key, Title what it is called in a report.
-	ID, Title string
+	// ID is the system's key, and its name in a report.
+	ID string
 	// Version is VRRP's, 2 or 3; Advert the interval of adverts in seconds.
 	Version int
 	Advert  string
@@ -34,12 +34,12 @@ type Keepalived struct {
 
 // The three set-ups of keepalived that buoy is measured beside.
 var (
-	// Usual is what people run (and wrote about, see docs/benchmarks.md).
-	Usual = Keepalived{ID: "usual", Title: "usual", Version: 2, Advert: "1", Pidof: true}
+	// Usual is what people run.
+	Usual = Keepalived{ID: "usual", Version: 2, Advert: "1", Pidof: true}
 	// Tuned is what a careful operator makes of it.
-	Tuned = Keepalived{ID: "tuned", Title: "tuned", Version: 3, Advert: "0.1"}
+	Tuned = Keepalived{ID: "tuned", Version: 3, Advert: "0.1"}
 	// Floor is the least that it can be set to: what the wire and the kernel cost.
-	Floor = Keepalived{ID: "floor", Title: "floor", Version: 3, Advert: "0.01", Highest: 254}
+	Floor = Keepalived{ID: "floor", Version: 3, Advert: "0.01", Highest: 254}
 )
 
 // Key is the system's short name.
@@ -148,13 +148,14 @@ func (k Keepalived) Start(b *Balancer) (*sandbox.Process, error) {
 	if err != nil {
 		return nil, errors.Join(err, read.Close(), log.Close())
 	}
-	go func() {
+	b.logs = append(b.logs, read)
+	b.logging.Go(func() {
 		defer log.Close()
 		defer read.Close()
 		for lines := bufio.NewScanner(read); lines.Scan(); {
 			fmt.Fprintf(log, "%d %s\n", cluster.Boottime(), lines.Text())
 		}
-	}()
+	})
 	return p, nil
 }
 

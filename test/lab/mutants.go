@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -17,6 +18,11 @@ import (
 // Mutants has every mutant, or those that are named, play its scene; each must be caught
 // by the property that it breaks, and the true daemon in the same scene by none.
 func (l *Lab) Mutants(ctx context.Context, names []string) error {
+	for _, name := range names {
+		if _, ok := plays[name]; !ok {
+			return fmt.Errorf("no mutant %q; allowed: %s", name, strings.Join(slices.Sorted(maps.Keys(plays)), ", "))
+		}
+	}
 	var errs error
 	for _, v := range variant.Mutants() {
 		if len(names) > 0 && !slices.Contains(names, v.Name) {

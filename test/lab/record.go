@@ -160,7 +160,7 @@ func (w *World) History() (checker.History, []string) {
 	for _, c := range journal.Changes {
 		h.Holders = append(h.Holders, checker.Holder{At: at(c.At), To: w.nameOf(c.To), Foreign: c.To == stranger})
 	}
-	complaints := w.readLogs(&h)
+	complaints := w.system.Logs(w, &h)
 	w.Record.mu.Lock()
 	defer w.Record.mu.Unlock()
 	h.Truth, h.Acks = slices.Clone(w.Record.truth), slices.Clone(w.Record.acks)

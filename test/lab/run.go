@@ -42,10 +42,9 @@ type Part struct {
 // Parts are what `make lab` goes through: every fault once.
 func Parts() []Part {
 	lan := Options{Balancers: 3, Assign: 200 * time.Millisecond}
-	wan, five, seven, stepped := lan, lan, lan, lan
+	wan, five, seven := lan, lan, lan
 	wan.Timing = "wan"
 	five.Balancers, seven.Balancers = 5, 7
-	stepped.Stepped = true
 	return []Part{
 		{"three balancers", lan, []string{
 			"haproxy-killed", "haproxy-hung", "haproxy-stopped", "haproxy-reloaded",
@@ -58,7 +57,7 @@ func Parts() []Part {
 			"drift", "late-write", "slow-move", "token-revoked",
 		}},
 		{"three balancers, timing: wan", wan, []string{"loss-10", "loss-20", "loss-30", "delay-100", "delay-300", "daemon-killed"}},
-		{"three balancers, clocks that are stepped", stepped, []string{"clock-forward", "clock-back"}},
+		{"three balancers, clocks that are stepped", lan, []string{"clock-forward", "clock-back"}},
 		// The lost voter still counts: three of four must live.
 		{"a data directory lost", lan, []string{"wiped", "haproxy-killed"}},
 		{"membership in motion", lan, []string{"join-in-partition", "haproxy-killed"}},
@@ -98,9 +97,18 @@ func (l *Lab) Run(ctx context.Context, parts []Part) error {
 }
 
 // part runs one part in a world of its own and judges the record of it.
-func (l *Lab) part(ctx context.Context, number int, p Part) (faults int, err error) {
+func (l *Lab) part(ctx context.Context, number int, p Part) (suffered int, err error) {
 	o := p.Options
 	o.Self, o.Binary, o.Seed = l.Self, l.Binary, l.Seed+uint64(number)
+	var faults []Fault
+	for _, key := range p.Faults {
+		f, err := FindFault(key)
+		if err != nil {
+			return 0, err
+		}
+		faults = append(faults, f)
+		o.Stepped = o.Stepped || f.Stepped
+	}
 	l.say("\n%s", p.Name)
 	if o.Stepped {
 		if o.Binary, err = l.build(ctx, variant.SteppedClock()); err != nil {
@@ -117,26 +125,20 @@ func (l *Lab) part(ctx context.Context, number int, p Part) (faults int, err err
 	if err := w.Start(ctx); err != nil {
 		return 0, err
 	}
-	watch, stop := context.WithCancel(ctx)
-	defer stop()
-	w.Watch(watch)
+	w.Watch(ctx)
 	r := rand.New(rand.NewPCG(o.Seed, 1))
-	for _, key := range p.Faults {
-		f, err := FindFault(key)
-		if err != nil {
-			return faults, err
-		}
-		faults++
+	for _, f := range faults {
+		suffered++
 		trial, err := w.Try(ctx, f, r, moveBound, restBound)
 		l.say("  %-55s %s", f.Title, tell(f, trial, err))
 		if err != nil {
-			return faults, err
+			return suffered, err
 		}
 		if f.Moves && trial.Moved == nil {
-			return faults, fmt.Errorf("%s: the address did not move within %v", key, moveBound)
+			return suffered, fmt.Errorf("%s: the address did not move within %v", f.Key, moveBound)
 		}
 	}
-	return faults, nil
+	return suffered, nil
 }
 
 // build makes a variant of buoy; the caller removes it.

@@ -33,5 +33,3 @@ type System interface {
 	// 0 means unknown.
 	Marks(w *World, since time.Duration, to *Balancer) (detected, elected time.Duration)
 }
-
-func (w *World) readLogs(h *checker.History) []string { return w.system.Logs(w, h) }

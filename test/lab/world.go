@@ -76,7 +76,6 @@ func NewWorld(ctx context.Context, o Options, s System) (*World, error) {
 		{"network", w.makeNetwork},
 		{"cloud", w.makeCloud},
 		{"balancers", w.makeBalancers},
-		{"client", w.makeClient},
 	} {
 		if err := step.do(ctx); err != nil {
 			w.Close()

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -43,7 +44,7 @@ func assign(caFile, tokenFile, ip, droplet string) error {
 	req.Header.Set("Content-Type", "application/json")
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
-	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
+	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
 	resp, err := c.Do(req)
 	if err != nil {
 		return err
