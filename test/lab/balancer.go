@@ -45,7 +45,7 @@ type Balancer struct {
 }
 
 // AddBalancer makes a further host, with nothing running on it.
-func (w *World) AddBalancer(_ context.Context) (*Balancer, error) {
+func (w *World) AddBalancer(ctx context.Context) (*Balancer, error) {
 	number := len(w.Balancers) + 1
 	b := &Balancer{
 		Name: fmt.Sprintf("lb%d", number), Droplet: firstDroplet + number, Priority: priorityOf(number),
@@ -63,7 +63,7 @@ func (w *World) AddBalancer(_ context.Context) (*Balancer, error) {
 		return nil, err
 	}
 	var err error
-	if b.disk, err = newDisk(filepath.Join(b.Dir, "disk")); err != nil {
+	if b.disk, err = newDisk(ctx, filepath.Join(b.Dir, "disk")); err != nil {
 		return nil, err
 	}
 	w.onClose(b.disk.close)
@@ -83,7 +83,7 @@ func (w *World) AddBalancer(_ context.Context) (*Balancer, error) {
 	if err := os.Symlink(sandbox.FindHAProxy(), b.haproxyProgram()); err != nil {
 		return nil, err
 	}
-	return b, errors.Join(w.introduce(), b.RestoreToken(), w.system.Prepare(b))
+	return b, errors.Join(w.introduce(), b.RestoreToken(), w.system.Prepare(ctx, b))
 }
 
 // priorityOf is 150 for lb1, 140 for lb2, and so on.

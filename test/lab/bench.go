@@ -44,11 +44,14 @@ const (
 	benchPhase = 2 * time.Second
 )
 
-// contestants are the systems, in the order of the tables, and what each is.
-var contestants = []struct {
+// contestant is a system and what the tables call it.
+type contestant struct {
 	system     System
 	name, note string
-}{
+}
+
+// contestants are in the order of the tables.
+var contestants = []contestant{
 	{Buoy{}, "buoy", "timing: lan, all else as the README has it"},
 	{Usual, Usual.ID, "keepalived as people run it: VRRPv2, advert 1 s, pidof every 2 s; asks the cloud once"},
 	{Tuned, Tuned.ID, "keepalived well tuned: VRRPv3, advert 100 ms, track_process; asks the cloud once"},
@@ -57,6 +60,16 @@ var contestants = []struct {
 
 // Bench measures all systems under all faults that they share, and writes the report.
 func (l *Lab) Bench(ctx context.Context, b Bench) error {
+	for _, key := range b.Systems {
+		if !slices.ContainsFunc(contestants, func(c contestant) bool { return c.system.Key() == key }) {
+			return fmt.Errorf("no system %q; allowed: buoy, usual, tuned, floor", key)
+		}
+	}
+	for _, key := range b.Faults {
+		if f, err := FindFault(key); err != nil || !f.Shared || !f.Moves {
+			return fmt.Errorf("no fault %q that is compared", key)
+		}
+	}
 	r := report.Results{
 		Date: time.Now().UTC().Truncate(time.Second), Version: b.Version, Seed: l.Seed, Command: "make bench",
 		Machine: machine(), Trials: b.Trials,

@@ -60,10 +60,10 @@ log: {format: json}
 `))
 
 // Prepare writes buoy.yaml and the secret.
-func (Buoy) Prepare(b *Balancer) error {
+func (Buoy) Prepare(ctx context.Context, b *Balancer) error {
 	w := b.world
 	if w.secret == nil {
-		key, err := exec.Command(w.opts.Binary, "keygen").Output()
+		key, err := exec.CommandContext(ctx, w.opts.Binary, "keygen").Output()
 		if err != nil {
 			return fmt.Errorf("buoy keygen: %w", err)
 		}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -17,28 +18,27 @@ const diskMB = 24
 // disk is a file system of a balancer's own, on the machine's real disk, so that a
 // daemon's fsync costs what it costs.
 type disk struct {
-	path  string // where it is mounted
-	image string
+	path string // where it is mounted
 }
 
-func newDisk(path string) (*disk, error) {
+func newDisk(ctx context.Context, path string) (*disk, error) {
 	image, err := os.CreateTemp("", "buoy-lab-disk-")
 	if err != nil {
 		return nil, err
 	}
 	defer image.Close()
-	d := &disk{path: path, image: image.Name()}
+	// Gone by name: nothing is left of it once it is unmounted.
+	defer func() { _ = os.Remove(image.Name()) }()
 	if err := errors.Join(image.Truncate(diskMB<<20), os.Mkdir(path, 0o755)); err != nil {
 		return nil, err
 	}
 	// mount(8) finds a loop device and has it freed with the mount, whatever way we end.
-	for _, argv := range [][]string{{"mkfs.ext4", "-q", "-m", "0", d.image}, {"mount", "-o", "loop", d.image, path}} {
-		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+	for _, argv := range [][]string{{"mkfs.ext4", "-q", "-m", "0", image.Name()}, {"mount", "-o", "loop", image.Name(), path}} {
+		if out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%s: %w: %s", argv[0], err, out)
 		}
 	}
-	// Gone by name: nothing is left of it once it is unmounted.
-	return d, os.Remove(d.image)
+	return &disk{path}, nil
 }
 
 // fill takes all the space that is left.

@@ -87,7 +87,7 @@ vrrp_instance VI_1 {
 
 // Prepare writes keepalived.conf and its scripts. It is written again when a balancer
 // is added, since it lists the others.
-func (k Keepalived) Prepare(b *Balancer) error {
+func (k Keepalived) Prepare(_ context.Context, b *Balancer) error {
 	scripts := map[string]string{
 		// A wrapper: keepalived 2.2 resolves /bin/pidof to killall5, which it links to.
 		"chk_haproxy":   "#!/bin/sh\nexec pidof " + filepath.Base(b.haproxyProgram()) + "\n",

@@ -14,7 +14,7 @@ type System interface {
 	// Key is a short name: buoy, usual, tuned or floor.
 	Key() string
 	// Prepare writes a new balancer's configuration.
-	Prepare(b *Balancer) error
+	Prepare(ctx context.Context, b *Balancer) error
 	// Start starts the daemon.
 	Start(b *Balancer) (*sandbox.Process, error)
 	// Answers returns once the daemon that Start has started works.

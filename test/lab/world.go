@@ -67,6 +67,11 @@ type World struct {
 // NewWorld builds the hosts, the cloud and the client's machine; nothing runs on the
 // balancers yet. The world is to be closed; only one can exist at a time.
 func NewWorld(ctx context.Context, o Options, s System) (*World, error) {
+	if o.Balancers < 1 || o.Balancers > 9 {
+		return nil, fmt.Errorf("lab: found %d balancers; allowed: 1..9", o.Balancers)
+	}
+	ctx, cancel := context.WithTimeout(ctx, restBound)
+	defer cancel()
 	w := &World{opts: o, system: s, Record: newRecorder(), connections: connections{open: map[net.Conn]bool{}}}
 	for _, step := range []struct {
 		name string
