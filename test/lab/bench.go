@@ -62,12 +62,12 @@ var contestants = []contestant{
 func (l *Lab) Bench(ctx context.Context, b Bench) error {
 	for _, key := range b.Systems {
 		if !slices.ContainsFunc(contestants, func(c contestant) bool { return c.system.Key() == key }) {
-			return fmt.Errorf("no system %q; allowed: buoy, usual, tuned, floor", key)
+			return usagef("no system %q; allowed: buoy, usual, tuned, floor", key)
 		}
 	}
 	for _, key := range b.Faults {
 		if f, err := FindFault(key); err != nil || !f.Shared || !f.Moves {
-			return fmt.Errorf("no fault %q that is compared", key)
+			return usagef("no fault %q that is compared", key)
 		}
 	}
 	r := report.Results{

@@ -16,10 +16,10 @@ import (
 const (
 	// legLength is how long one world lasts in a chaos run.
 	legLength = 5 * time.Minute
-	// calmEvery is after how many rounds nothing happens for calmFor, so that P5 has its
-	// say: in between, there is always a cause.
+	// calmEvery is after how many rounds nothing happens for calmFor: nothing may follow
+	// from that.
 	calmEvery = 12
-	calmFor   = cause + 8*time.Second
+	calmFor   = 15 * time.Second
 )
 
 // Chaos suffers random faults, up to two at a time, for as long as asked. What happens

@@ -71,12 +71,13 @@ func request(address string) checker.Request {
 }
 
 func get(address string) (by string, err error) {
-	conn, err := net.DialTimeout("tcp", address, requestTimeout)
+	deadline := time.Now().Add(requestTimeout)
+	conn, err := (&net.Dialer{Deadline: deadline}).Dial("tcp", address)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
+	if err := conn.SetDeadline(deadline); err != nil {
 		return "", err
 	}
 	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"); err != nil {

@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -41,7 +40,7 @@ func FindFault(key string) (Fault, error) {
 			return f, nil
 		}
 	}
-	return Fault{}, fmt.Errorf("no fault %q; buoy-lab list shows them", key)
+	return Fault{}, usagef("no fault %q; buoy-lab list shows them", key)
 }
 
 func haproxyFaults() []Fault {

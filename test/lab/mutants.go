@@ -20,7 +20,7 @@ import (
 func (l *Lab) Mutants(ctx context.Context, names []string) error {
 	for _, name := range names {
 		if _, ok := plays[name]; !ok {
-			return fmt.Errorf("no mutant %q; allowed: %s", name, strings.Join(slices.Sorted(maps.Keys(plays)), ", "))
+			return usagef("no mutant %q; allowed: %s", name, strings.Join(slices.Sorted(maps.Keys(plays)), ", "))
 		}
 	}
 	var errs error

@@ -18,12 +18,8 @@ type play struct {
 	do      func(ctx context.Context, s *Scene) error
 }
 
-// The bounds of the judge in plays, and the last one in those that are about P5: less
-// than usual, to be done sooner.
-const (
-	playSettle = 6 * time.Second
-	playCause  = 3 * time.Second
-)
+// playSettle is the judge's bound in plays: less than usual, to be done sooner.
+const playSettle = 6 * time.Second
 
 // fast are timers with which an election is over before a ticket is.
 const fast = "{heartbeat: 150ms, election: 150ms, lease: 75ms}"
@@ -43,8 +39,8 @@ var plays = map[string]play{
 	"stale-health":         {nil, stolenFromTheSick},
 	"no-stepdown":          {nil, failover()},
 	"no-own-fault":         {nil, tokenGone},
-	"eager-preempt":        {func(o *Options) { o.NoPreempt, o.Cause = true, playCause }, comeBack},
-	"equal-moves":          {func(o *Options) { o.Equal, o.Cause = true, playCause }, comeBack},
+	"eager-preempt":        {func(o *Options) { o.NoPreempt = true }, comeBack},
+	"equal-moves":          {func(o *Options) { o.Equal = true }, comeBack},
 	"forgetful-vote":       {nil, blackout},
 	"memory-log":           {nil, blackout},
 	"early-ack":            {nil, growing},
@@ -113,7 +109,7 @@ func comeBack(ctx context.Context, s *Scene) error {
 	if err := s.awaitFit(ctx); err != nil {
 		return err
 	}
-	if err := pause(ctx, playCause+s.opts.Assign+time.Second); err != nil {
+	if err := s.AwaitRest(ctx); err != nil {
 		return err
 	}
 	if err := s.Victim.StartHAProxy(ctx); err != nil {

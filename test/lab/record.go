@@ -24,6 +24,7 @@ type Cause struct {
 	MayMove bool // the address may move
 	Drift   bool // it has been moved away from outside
 	Rough   bool // no bound of time holds while this lasts
+	Rest    bool // nothing from before is left to be done
 }
 
 // Recorder collects the history of a world. It is safe for concurrent use.
@@ -69,24 +70,24 @@ func (r *Recorder) requestsSince(from time.Duration) []checker.Request {
 	defer r.mu.Unlock()
 	var out []checker.Request
 	for i := len(r.requests) - 1; i >= 0; i-- {
-		// They are in order of their end; none lasts longer than requestTimeout.
-		if r.requests[i].Ended < from {
+		// They are in order of their end, but for what the client's workers need to say so.
+		if r.requests[i].Ended < from-requestTimeout {
 			break
 		}
 		if r.requests[i].Begun >= from {
 			out = append(out, r.requests[i])
 		}
 	}
-	slices.SortFunc(out, func(a, b checker.Request) int { return int(a.Begun - b.Begun) })
+	slices.SortFunc(out, func(a, b checker.Request) int { return cmp.Compare(a.Begun, b.Begun) })
 	return out
 }
 
 // Note records how things are from now on. What makes them worse is noted before it is
 // done, what makes them better afterwards: so the judge never asks for too much.
-func (w *World) Note(fault string, c Cause) time.Duration {
+func (w *World) Note(fault string, c Cause) {
 	w.rough += boolToInt(c.Rough)
 	t := checker.Truth{
-		At: cluster.Boottime(), Fault: fault, MayMove: c.MayMove, Drift: c.Drift, Rough: w.rough > 0,
+		At: cluster.Boottime(), Fault: fault, MayMove: c.MayMove, Drift: c.Drift, Rest: c.Rest, Rough: w.rough > 0,
 		Nodes: map[string]checker.Condition{}, Cut: w.cuts(),
 	}
 	for _, b := range w.Balancers {
@@ -95,7 +96,6 @@ func (w *World) Note(fault string, c Cause) time.Duration {
 	w.Record.mu.Lock()
 	defer w.Record.mu.Unlock()
 	w.Record.truth = append(w.Record.truth, t)
-	return t.At
 }
 
 // Smooth ends what a Note with Rough began.
@@ -174,7 +174,7 @@ func (w *World) setup() checker.Setup {
 	s := checker.Setup{
 		System: w.system.Key(), Seed: w.opts.Seed, Assign: w.opts.Assign,
 		Settle: cmp.Or(w.opts.Settle, settle), Detect: detect, Repair: verifyInterval + verifyInterval/5 + 5*time.Second,
-		Cause: cmp.Or(w.opts.Cause, cause), Minority: cluster.TicketLife + 2*time.Second,
+		Cause: cause, Minority: cluster.TicketLife + 2*time.Second,
 	}
 	for _, b := range w.Balancers {
 		s.Nodes = append(s.Nodes, b.Name)

@@ -27,6 +27,13 @@ type Lab struct {
 	Keep string
 }
 
+// UsageError is a name or a number that does not exist.
+type UsageError struct{ Text string }
+
+func (e *UsageError) Error() string { return e.Text }
+
+func usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
+
 func (l *Lab) say(format string, args ...any) { fmt.Fprintf(l.Out, format+"\n", args...) }
 
 // moveBound is how long a move is waited for, once.

@@ -34,8 +34,8 @@ type Options struct {
 	// Equal gives all balancers the same priority, so that nobody outranks anybody;
 	// NoPreempt has those of higher priority leave a healthy holder alone.
 	Equal, NoPreempt bool
-	// Settle and Cause are bounds of the judge; 0 means the usual ones.
-	Settle, Cause time.Duration
+	// Settle is a bound of the judge; 0 means the usual one.
+	Settle time.Duration
 	// Stepped: Binary's wall clock can be stepped (package variant).
 	Stepped bool
 }
@@ -68,7 +68,7 @@ type World struct {
 // balancers yet. The world is to be closed; only one can exist at a time.
 func NewWorld(ctx context.Context, o Options, s System) (*World, error) {
 	if o.Balancers < 1 || o.Balancers > 9 {
-		return nil, fmt.Errorf("lab: found %d balancers; allowed: 1..9", o.Balancers)
+		return nil, usagef("found %d balancers; allowed: 1..9", o.Balancers)
 	}
 	ctx, cancel := context.WithTimeout(ctx, restBound)
 	defer cancel()
@@ -277,7 +277,11 @@ func (w *World) AwaitRest(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.client.awaitCalm(ctx, w)
+	if err := w.client.awaitCalm(ctx, w); err != nil {
+		return err
+	}
+	w.Note("at rest", Cause{Rest: true})
+	return nil
 }
 
 // strandedFor is longer than a program that has been started to move the address takes.

@@ -10,28 +10,39 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
 	"github.com/buoy-lb/buoy/test/lab"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	err := root().ExecuteContext(ctx)
+	code := run(ctx, root())
 	stop()
-	var s status
-	switch {
-	case err == nil:
-	case errors.As(err, &s):
-		os.Exit(int(s))
-	default:
-		fmt.Fprintln(os.Stderr, "buoy-lab:", err)
-		if errors.Is(err, lab.ErrNotRoot) {
-			os.Exit(2)
-		}
-		os.Exit(1)
-	}
+	os.Exit(code)
 }
 
-// status is the exit status of the lab proper, which has said why.
+// run is the exit status: 2 for what nobody can run, 1 for what went wrong.
+func run(ctx context.Context, c *cobra.Command) int {
+	understood := false
+	c.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
+	err := c.ExecuteContext(ctx)
+	var s status
+	if err == nil {
+		return 0
+	}
+	if errors.As(err, &s) { // the lab proper has said why
+		return int(s)
+	}
+	fmt.Fprintln(c.ErrOrStderr(), "buoy-lab:", err)
+	var usage *lab.UsageError
+	if !understood || errors.As(err, &usage) {
+		return 2
+	}
+	return 1
+}
+
+// status is the exit status of the lab proper.
 type status int
 
 func (s status) Error() string { return fmt.Sprintf("ended with status %d", int(s)) }

@@ -201,22 +201,26 @@ func leftovers(t *testing.T, path string) (found []string) {
 }
 
 func TestCommandLine(t *testing.T) {
+	absent := filepath.Join(t.TempDir(), "absent")
 	for _, c := range []struct {
 		args []string
-		want string // in the output or the error
+		code int
+		want string // in what it prints
 	}{
-		{[]string{"list"}, "haproxy-killed"},
-		{[]string{"run", "earthquake"}, `no fault "earthquake"`},
-		{[]string{"check", filepath.Join(t.TempDir(), "absent")}, "absent"},
+		{[]string{"list"}, 0, "haproxy-killed"},
+		{[]string{"run", "earthquake"}, 2, `no fault "earthquake"`},
+		{[]string{"run", "--how"}, 2, "unknown flag: --how"},
+		{[]string{"check"}, 2, "accepts 1 arg(s)"},
+		{[]string{"check", absent}, 1, absent},
+		{[]string{"report", absent}, 1, absent},
 	} {
 		cmd := root()
 		out := new(bytes.Buffer)
 		cmd.SetOut(out)
 		cmd.SetErr(out)
 		cmd.SetArgs(c.args)
-		text := fmt.Sprint(cmd.ExecuteContext(t.Context()), out)
-		if !strings.Contains(text, c.want) {
-			t.Errorf("buoy-lab %s: %q, want %q", strings.Join(c.args, " "), text, c.want)
+		if code := run(t.Context(), cmd); code != c.code || !strings.Contains(out.String(), c.want) {
+			t.Errorf("buoy-lab %s: status %d, %q; want %d, %q", strings.Join(c.args, " "), code, out, c.code, c.want)
 		}
 	}
 }

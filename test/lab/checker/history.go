@@ -41,8 +41,9 @@ type Setup struct {
 	Detect time.Duration
 	// Repair (P4): how long drift may last. Assign comes on top.
 	Repair time.Duration
-	// Cause (P5): how long after a change of conditions a move may still be its effect.
-	// It covers the return of a balancer that outranks the holder.
+	// Cause (P5): how long after a change of conditions a move may still be its effect,
+	// if nobody sees earlier that all is at rest. It covers the return of a balancer that
+	// outranks the holder.
 	Cause time.Duration
 	// Minority (P6): how long a leader that has just lost its majority may still write:
 	// the rest of its ticket, and the request's way.
@@ -61,6 +62,9 @@ type Truth struct {
 	MayMove bool
 	// Drift: the address has just been moved away from outside.
 	Drift bool
+	// Rest: the lab has just seen that everybody is content. No reason for a move from
+	// before is left.
+	Rest bool
 	// Rough: frames get lost or late, both cores are busy, the cloud is broken for all,
 	// or membership is in motion: safety holds, bounds of time do not.
 	Rough bool

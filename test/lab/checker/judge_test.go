@@ -153,6 +153,15 @@ func TestJudge(t *testing.T) {
 		{"P5: moves without a cause", moveAt(60 * s), "P5", []string{"P5 at 1m1.01s", "lb2 without a cause"}},
 		{"P5: the cause is too long ago", moveAt(51 * s), "P5", []string{"lb2 without a cause", `"start HAProxy on lb1" at 40s`}},
 		{"P5: just in time", moveAt(49900 * ms), "", nil},
+		{"P5: the cause was spent", func(h *history) {
+			moveAt(46 * s)(h)
+			h.truth(45*s, "at rest", checker.Truth{Rest: true})
+		}, "P5", []string{"lb2 without a cause", `"at rest" at 45s`}},
+		{"P5: a cause after the rest", func(h *history) {
+			moveAt(46 * s)(h)
+			h.truth(44*s, "at rest", checker.Truth{Rest: true})
+			h.truth(45*s, "kill the daemon of lb1", checker.Truth{MayMove: true})
+		}, "", nil},
 		{"P5: a rough time with a reason lasts", func(h *history) {
 			moveAt(65 * s)(h)
 			h.truth(50*s, "loss", checker.Truth{MayMove: true, Rough: true})

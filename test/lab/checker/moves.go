@@ -101,7 +101,7 @@ func betterThan(node string, spells []spell) []string {
 }
 
 // causes is P5: a balancer moves the address only from when the lab gave a reason until
-// Cause + Assign later. Reasons are Truth entries with MayMove or Drift, and moves that
+// Cause + Assign later, or until the lab has seen everything at rest. Reasons are Truth entries with MayMove or Drift, and moves that
 // no balancer wanted. An entry counts from its At, however long its condition lasts; only
 // if it is Rough besides is it a reason anew until that ends. What was before the first
 // Truth is not judged.
@@ -115,7 +115,11 @@ func (c *court) causes() {
 
 func (c *court) caused(at time.Duration) bool {
 	within := func(from, to time.Duration) bool { return from <= at && at <= to+c.Setup.Cause+c.Setup.Assign }
+	rest := c.lastRest(at)
 	for i, s := range c.spells {
+		if s.At < rest {
+			continue
+		}
 		last := s.At
 		if s.MayMove {
 			for _, next := range c.spells[i:] {
@@ -129,5 +133,15 @@ func (c *court) caused(at time.Duration) bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(c.moves, func(m move) bool { return m.deviates() && within(m.At, m.At) })
+	return slices.ContainsFunc(c.moves, func(m move) bool { return m.deviates() && m.At >= rest && within(m.At, m.At) })
+}
+
+// lastRest is when the lab last saw everything at rest, before at.
+func (c *court) lastRest(at time.Duration) (last time.Duration) {
+	for _, s := range c.spells {
+		if s.Rest && s.At <= at {
+			last = s.At
+		}
+	}
+	return last
 }
