@@ -182,22 +182,22 @@ func (Buoy) AtRest(ctx context.Context, w *World, holder *Balancer) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.Name, err)
 		}
-		if err := w.atRest(b, s, holder); err != nil {
+		if err := b.contentWith(s, holder); err != nil {
 			return fmt.Errorf("%s says: %w", b.Name, err)
 		}
 	}
 	return nil
 }
 
-// atRest compares what a daemon says with the truth.
-func (w *World) atRest(b *Balancer, s api.Status, holder *Balancer) error {
+// contentWith compares what the balancer's daemon says with the truth.
+func (b *Balancer) contentWith(s api.Status, holder *Balancer) error {
 	if s.Raft.Leader != holder.Name {
 		return fmt.Errorf("leader is %q", s.Raft.Leader)
 	}
 	if b == holder && len(s.FloatingIPs) > 0 && s.FloatingIPs[0].State != api.IPClaimed {
 		return fmt.Errorf("the address is %s", s.FloatingIPs[0].State)
 	}
-	for _, other := range w.Balancers {
+	for _, other := range b.world.Balancers {
 		m, ok := s.Member(other.Name)
 		switch {
 		case !other.cond.Voter:

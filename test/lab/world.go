@@ -252,27 +252,28 @@ func (w *World) Start(ctx context.Context) error {
 	return w.AwaitRest(ctx)
 }
 
-// AwaitRest waits until nothing is left to do: the address is where the priorities want
-// it, every daemon knows that, and the client is served. It gives up when the address is
-// stranded.
+// AwaitRest waits until nothing is left to do, and has been so for a while: the address is
+// where the priorities want it, every daemon knows that, and the client is served. It
+// gives up when the address is stranded.
 func (w *World) AwaitRest(ctx context.Context) error {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	content := time.Now() // when the address was last not stranded
+	// When there was last something to do, and when the address was last not stranded.
+	moving, content := time.Now(), time.Now()
 	err := sandbox.Poll(ctx, "the world to come to rest", func(ctx context.Context) error {
 		if !w.system.Stranded(w) {
 			content = time.Now()
 		} else if time.Since(content) > strandedFor {
 			giveUp(errStranded)
 		}
-		holder := w.Holder()
-		if holder == nil {
-			return fmt.Errorf("the address is on %q", w.nameOf(w.Cloud.Holder(FloatingIP)))
+		if err := w.atRest(ctx); err != nil {
+			moving = time.Now()
+			return err
 		}
-		if best := w.best(); best != nil && best != holder {
-			return fmt.Errorf("the address is on %s, not on %s", holder.Name, best.Name)
+		if time.Since(moving) < restFor {
+			return errors.New("it has only just done so")
 		}
-		return w.system.AtRest(ctx, w, holder)
+		return nil
 	})
 	if err != nil {
 		return err
@@ -284,10 +285,27 @@ func (w *World) AwaitRest(ctx context.Context) error {
 	return nil
 }
 
-// strandedFor is longer than a program that has been started to move the address takes.
-const strandedFor = 2 * time.Second
+const (
+	// restFor is longer than a daemon takes from a decision to its effect: who looks
+	// content may have one up its sleeve.
+	restFor = 300 * time.Millisecond
+	// strandedFor is longer than a program that has been started to move the address takes.
+	strandedFor = 2 * time.Second
+)
 
 var errStranded = errors.New("the address is stranded")
+
+// atRest says what is left to do now.
+func (w *World) atRest(ctx context.Context) error {
+	holder := w.Holder()
+	if holder == nil {
+		return fmt.Errorf("the address is on %q", w.nameOf(w.Cloud.Holder(FloatingIP)))
+	}
+	if best := w.best(); best != nil && best != holder {
+		return fmt.Errorf("the address is on %s, not on %s", holder.Name, best.Name)
+	}
+	return w.system.AtRest(ctx, w, holder)
+}
 
 // best is the balancer that the priorities want the address on; nil if they do not say.
 func (w *World) best() *Balancer {
