@@ -9,6 +9,80 @@ import (
 	"github.com/buoy-lb/buoy/cmd/buoy/sandbox"
 )
 
+// AwaitRest waits until nothing is left to do, and has been so for a while: the address is
+// where the priorities want it, every daemon knows that, and the client is served. It
+// gives up when the address is stranded.
+func (w *World) AwaitRest(ctx context.Context) error {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	// When there was last something to do, and when the address was last not stranded.
+	moving, content := time.Now(), time.Now()
+	err := sandbox.Poll(ctx, "the world to come to rest", func(ctx context.Context) error {
+		if !w.system.Stranded(w) {
+			content = time.Now()
+		} else if time.Since(content) > strandedFor {
+			giveUp(errStranded)
+		}
+		if err := w.atRest(ctx); err != nil {
+			moving = time.Now()
+			return err
+		}
+		if time.Since(moving) < restFor {
+			return errors.New("it has only just done so")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.client.awaitCalm(ctx, w); err != nil {
+		return err
+	}
+	w.Note("at rest", Cause{Rest: true})
+	return nil
+}
+
+const (
+	// restFor is longer than a daemon takes from a decision to its effect: who looks
+	// content may have one up its sleeve.
+	restFor = 300 * time.Millisecond
+	// strandedFor is longer than a program that has been started to move the address takes.
+	strandedFor = 2 * time.Second
+)
+
+var errStranded = errors.New("the address is stranded")
+
+// atRest says what is left to do now.
+func (w *World) atRest(ctx context.Context) error {
+	holder := w.Holder()
+	if holder == nil {
+		return fmt.Errorf("the address is on %q", w.nameOf(w.Cloud.Holder(FloatingIP)))
+	}
+	if best := w.best(); best != nil && best != holder {
+		return fmt.Errorf("the address is on %s, not on %s", holder.Name, best.Name)
+	}
+	return w.system.AtRest(ctx, w, holder)
+}
+
+// best is the balancer that the priorities want the address on; nil if they do not say.
+func (w *World) best() *Balancer {
+	if w.opts.Equal || w.opts.NoPreempt {
+		return nil
+	}
+	for _, b := range w.Balancers { // lb1 has the highest priority
+		if b.cond.fit() {
+			return b
+		}
+	}
+	return nil
+}
+
+// outranks says whether b may take the address from a healthy holder.
+func (w *World) outranks(b *Balancer) bool {
+	holder := w.Holder()
+	return holder == nil || !holder.cond.fit() || !w.opts.NoPreempt && b.Priority > holder.Priority
+}
+
 // awaitFit waits until the address is on a balancer that is fit for it.
 func (w *World) awaitFit(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, restBound)
@@ -32,15 +106,4 @@ func (w *World) awaitWrites(ctx context.Context, n int) error {
 		}
 		return nil
 	})
-}
-
-// grow adds a balancer, which joins through another one.
-func (w *World) grow(ctx context.Context, through *Balancer) error {
-	b, err := w.AddBalancer(ctx)
-	if err != nil {
-		return err
-	}
-	err = errors.Join(b.StartHAProxy(ctx), b.StartDaemon(ctx), b.Join(ctx, through))
-	b.cond.Voter = true
-	return err
 }

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/buoy-lb/buoy/cluster"
 	"github.com/buoy-lb/buoy/test/lab/report"
 )
 
@@ -92,11 +91,9 @@ func (l *Lab) Bench(ctx context.Context, b Bench) error {
 			}
 			trials := (b.Trials + passes - 1 - pass) / passes
 			l.say("\n%6s pass %d: %s, %d trials of each fault", since(began), pass+1, c.name, trials)
-			if err := l.contest(ctx, &r, c.system, faults, trials, b); err != nil {
+			one := contest{lab: l, bench: b, system: c.system, results: &r, chance: rand.New(rand.NewPCG(l.Seed, uint64(pass)))}
+			if err := one.run(ctx, faults, trials); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			if err := r.Save(b.Results); err != nil {
-				return err
 			}
 		}
 	}
@@ -106,168 +103,6 @@ func (l *Lab) Bench(ctx context.Context, b Bench) error {
 
 func chosen(keys []string, key string) bool {
 	return len(keys) == 0 || slices.Contains(keys, key)
-}
-
-// contest has one system suffer everything. A system that does not come to rest by itself
-// gets a new world, as if an operator had set all up again, and the trial says so.
-func (l *Lab) contest(ctx context.Context, r *report.Results, s System, faults []Fault, trials int, b Bench) error {
-	var w *World
-	defer func() { w.Close() }()
-	renew := func() (err error) {
-		for range 3 { // one that flaps may not even come to rest at its start
-			w.Close()
-			if w, err = l.newWorld(ctx, s); err != nil {
-				return err
-			}
-			starting, cancel := context.WithTimeout(ctx, benchStart)
-			err = w.Start(starting)
-			cancel()
-			if err == nil || ctx.Err() != nil {
-				break
-			}
-			l.say("    start: %v", err)
-		}
-		return err
-	}
-	if err := renew(); err != nil {
-		return err
-	}
-	rnd := rand.New(rand.NewPCG(l.Seed, 1))
-	for _, f := range faults {
-		for range trials {
-			// The world has come to rest in step with the system's own timers: out of step, for
-			// a fault comes when it comes.
-			err := pause(ctx, time.Duration(rnd.Int64N(int64(benchPhase))))
-			if err != nil {
-				return err
-			}
-			t, err := w.Try(ctx, f, rnd, benchBound, benchRest)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err != nil {
-				t.Wrong = "not at rest afterwards: set up again"
-				if errors.Is(err, errStranded) {
-					t.Wrong = "the address was left stranded: set up again"
-				}
-				l.say("    %v", err)
-				if err := renew(); err != nil {
-					return err
-				}
-			}
-			l.say("  %-55s %s", f.Title, tell(f, t, nil))
-			addTrial(r, f.Key, s.Key(), t)
-		}
-		if err := r.Save(b.Results); err != nil { // what is interrupted is not lost
-			return err
-		}
-	}
-	for _, q := range quiets(b) {
-		if err := w.quiet(ctx, r, q); err != nil {
-			return err
-		}
-		if rest(ctx, w) != nil {
-			if err := renew(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func rest(ctx context.Context, w *World) error {
-	ctx, cancel := context.WithTimeout(ctx, benchRest)
-	defer cancel()
-	return w.AwaitRest(ctx)
-}
-
-// newWorld is three balancers and a cloud that takes no time at all, which would only
-// make all systems more alike.
-func (l *Lab) newWorld(ctx context.Context, s System) (*World, error) {
-	return NewWorld(ctx, Options{Binary: l.Binary, Self: l.Self, AssignIP: l.AssignIP, Balancers: 3, Seed: l.Seed}, s)
-}
-
-func addTrial(r *report.Results, fault, system string, t report.Trial) {
-	for i := range r.Cells {
-		if c := &r.Cells[i]; c.Fault == fault && c.System == system {
-			c.Trials = append(c.Trials, t)
-			return
-		}
-	}
-	r.Cells = append(r.Cells, report.Cell{Fault: fault, System: system, Trials: []report.Trial{t}})
-}
-
-// quietly is a time in which nobody has a reason to move the address: whatever the fault
-// with that key does, or nothing.
-type quietly struct {
-	condition string
-	length    time.Duration
-	key       string
-}
-
-func quiets(b Bench) []quietly {
-	return []quietly{
-		{report.Control, b.Quiet, ""},
-		{"HAProxy reloaded 10 times under traffic", 0, "haproxy-reloaded"},
-		{fmt.Sprintf("%d busy loops on %d cores", 4*runtime.NumCPU(), runtime.NumCPU()), b.Load, "saturated"},
-	}
-}
-
-// quiet watches what happens in it.
-func (w *World) quiet(ctx context.Context, r *report.Results, q quietly) error {
-	s, err := w.NewScene(nil)
-	if err != nil {
-		return err
-	}
-	defer s.undoAll()
-	began := cluster.Boottime()
-	if q.key != "" {
-		f, err := FindFault(q.key)
-		if err != nil {
-			return err
-		}
-		if err := f.Begin(ctx, s); err != nil {
-			return err
-		}
-	}
-	if err := pause(ctx, q.length); err != nil {
-		return err
-	}
-	addQuiet(r, w.watched(q.condition, began))
-	return nil
-}
-
-// watched is what has happened since began, when nothing should have.
-func (w *World) watched(condition string, began time.Duration) report.Quiet {
-	requests := w.Record.requestsSince(began)
-	gap, _, failed := outage(requests, began)
-	q := report.Quiet{
-		System: w.system.Key(), Condition: condition, Seconds: (cluster.Boottime() - began).Seconds(),
-		Moves: len(w.changesSince(began)), Requests: len(requests), Failed: failed,
-	}
-	if gap != nil {
-		q.LongestGapMS = *gap
-	}
-	// Without a failure it is still of interest how late the client itself was.
-	for i := 1; i < len(requests); i++ {
-		q.LongestGapMS = max(q.LongestGapMS, ms(requests[i].Begun-requests[i-1].Begun))
-	}
-	return q
-}
-
-// addQuiet adds what a further pass has seen to what the ones before have.
-func addQuiet(r *report.Results, q report.Quiet) {
-	for i := range r.Quiet {
-		if old := &r.Quiet[i]; old.System == q.System && old.Condition == q.Condition {
-			old.Seconds += q.Seconds
-			old.Moves += q.Moves
-			old.Requests += q.Requests
-			old.Failed += q.Failed
-			old.LongestGapMS = max(old.LongestGapMS, q.LongestGapMS)
-			return
-		}
-	}
-	r.Quiet = append(r.Quiet, q)
 }
 
 // Publish writes the document, in which what people have written stays, and its picture.

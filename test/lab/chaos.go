@@ -88,7 +88,7 @@ func (l *Lab) round(ctx context.Context, w *World, r *rand.Rand) (faults int, er
 	var scenes []*Scene
 	var chosen []Fault
 	for _, f := range draw(r) {
-		s, err := w.NewScene(r)
+		s, err := w.NewScene()
 		if err != nil {
 			if len(scenes) == 0 {
 				return 0, err

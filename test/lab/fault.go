@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/buoy-lb/buoy/cluster"
@@ -53,7 +52,6 @@ type Scene struct {
 	// Victim holds the address when the fault begins; Others do not.
 	Victim *Balancer
 	Others []*Balancer
-	Rand   *rand.Rand
 
 	undo []func()
 }
@@ -70,8 +68,8 @@ func (s *Scene) undoAll() {
 }
 
 // NewScene looks at who holds the address now.
-func (w *World) NewScene(r *rand.Rand) (*Scene, error) {
-	s := &Scene{World: w, Victim: w.Holder(), Rand: r}
+func (w *World) NewScene() (*Scene, error) {
+	s := &Scene{World: w, Victim: w.Holder()}
 	if s.Victim == nil {
 		return nil, fmt.Errorf("nobody holds the address")
 	}
@@ -86,11 +84,11 @@ func (w *World) NewScene(r *rand.Rand) (*Scene, error) {
 // Try lets the world, at rest, suffer a fault once and recover from it. within is how
 // long a move is waited for; that it did not come is no error but shows in the trial.
 // recovery is how long the world may take to come to rest again.
-func (w *World) Try(ctx context.Context, f Fault, r *rand.Rand, within, recovery time.Duration) (report.Trial, error) {
+func (w *World) Try(ctx context.Context, f Fault, within, recovery time.Duration) (report.Trial, error) {
 	// No fault waits for ever, whatever becomes of what it waits for.
 	ctx, cancel := context.WithTimeout(ctx, f.Hold+within+2*restBound)
 	defer cancel()
-	s, err := w.NewScene(r)
+	s, err := w.NewScene()
 	if err != nil {
 		return report.Trial{}, err
 	}

@@ -115,3 +115,14 @@ func membershipFaults() []Fault {
 		},
 	}
 }
+
+// grow adds a balancer, which joins through another one.
+func (w *World) grow(ctx context.Context, through *Balancer) error {
+	b, err := w.AddBalancer(ctx)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(b.StartHAProxy(ctx), b.StartDaemon(ctx), b.Join(ctx, through))
+	b.cond.Voter = true
+	return err
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -106,7 +105,7 @@ func (l *Lab) perform(ctx context.Context, o Options, p play, expected string) (
 	if err == nil {
 		w.Watch(ctx)
 		var s *Scene
-		if s, err = w.NewScene(rand.New(rand.NewPCG(o.Seed, 1))); err == nil {
+		if s, err = w.NewScene(); err == nil {
 			err = p.do(ctx, s)
 		}
 	}

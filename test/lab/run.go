@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -133,10 +132,9 @@ func (l *Lab) part(ctx context.Context, number int, p Part) (suffered int, err e
 		return 0, err
 	}
 	w.Watch(ctx)
-	r := rand.New(rand.NewPCG(o.Seed, 1))
 	for _, f := range faults {
 		suffered++
-		trial, err := w.Try(ctx, f, r, moveBound, restBound)
+		trial, err := w.Try(ctx, f, moveBound, restBound)
 		l.say("  %-55s %s", f.Title, tell(f, trial, err))
 		if err != nil {
 			return suffered, err
