@@ -56,6 +56,13 @@ func (p *Peers) Probe(ctx context.Context, id, address string) (fsm.Contact, err
 	return c, err
 }
 
+// Confirm asks the member whether it, too, finds the leader gone.
+func (p *Peers) Confirm(ctx context.Context, id, address string, q fsm.Suspicion) (fsm.Testimony, error) {
+	var t fsm.Testimony
+	err := p.do(ctx, id, address, http.MethodPost, "/peer/confirm", q, quickTimeout, &t)
+	return t, err
+}
+
 // Forward hands this node's report to the leader; *fsm.NotLeaderError if it is none.
 func (p *Peers) Forward(ctx context.Context, id, address string, r fsm.Report) error {
 	return p.do(ctx, id, address, http.MethodPost, "/peer/report", r, reportTimeout+grace, &struct{}{})

@@ -20,10 +20,12 @@ type fakeNode struct {
 	contact  fsm.Contact
 	receive  func(fsm.Report) error
 	selfTest func(context.Context) error
-	admit    func(fsm.Contact) error
-	transfer func(target string) (string, error)
-	initNode func() error
-	join     func(ctx context.Context, address string, progress func(string)) error
+	// suspected is whom it finds gone, too.
+	suspected fsm.Suspicion
+	admit     func(fsm.Contact) error
+	transfer  func(target string) (string, error)
+	initNode  func() error
+	join      func(ctx context.Context, address string, progress func(string)) error
 }
 
 var (
@@ -42,6 +44,10 @@ func (f *fakeNode) Receive(_ context.Context, r fsm.Report) error {
 		return nil
 	}
 	return f.receive(r)
+}
+
+func (f *fakeNode) Confirm(_ context.Context, q fsm.Suspicion) fsm.Testimony {
+	return fsm.Testimony{Gone: q == f.suspected, Contact: f.Contact()}
 }
 
 func (f *fakeNode) SelfTest(ctx context.Context) error {

@@ -31,6 +31,16 @@ func PeerHandler(p Peer, v Viewer, caller Caller) http.Handler {
 		}
 		answer(w, r, admitTimeout, func(ctx context.Context) error { return p.Admit(ctx, c) })
 	})
+	mux.HandleFunc("POST /peer/confirm", membersOnly(caller, func(w http.ResponseWriter, r *http.Request) {
+		var q fsm.Suspicion
+		if err := readJSON(w, r, maxSmall, &q); err != nil {
+			writeError(w, err)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), confirmTimeout)
+		defer cancel()
+		writeJSON(w, http.StatusOK, p.Confirm(ctx, q))
+	}))
 	mux.HandleFunc("POST /peer/report", membersOnly(caller, func(w http.ResponseWriter, r *http.Request) {
 		var report fsm.Report
 		if err := readJSON(w, r, maxReport, &report); err != nil {

@@ -66,17 +66,24 @@ func TestPeersCalls(t *testing.T) {
 	var report fsm.Report
 	var joiner fsm.Contact
 	node := &fakeNode{
-		status:   sampleStatus(),
-		contact:  fsm.Contact{ID: "lb1-a", Name: "lb1", Boot: "b7", Term: 9, Member: fsm.Member{PreemptDelay: time.Second}},
-		receive:  func(r fsm.Report) error { report = r; return nil },
-		admit:    func(c fsm.Contact) error { joiner = c; return nil },
-		transfer: func(target string) (string, error) { return "to-" + target, nil },
+		status:    sampleStatus(),
+		contact:   fsm.Contact{ID: "lb1-a", Name: "lb1", Boot: "b7", Term: 9, Member: fsm.Member{PreemptDelay: time.Second}},
+		receive:   func(r fsm.Report) error { report = r; return nil },
+		admit:     func(c fsm.Contact) error { joiner = c; return nil },
+		transfer:  func(target string) (string, error) { return "to-" + target, nil },
+		suspected: fsm.Suspicion{Leader: "lb3-y", Term: 9},
 	}
 	peers := peersOf(t, serve(t, api.PeerHandler(node, node, callerLB2)))
 	ctx, id, address := t.Context(), "lb1-a", "10.0.0.1:7400"
 
 	if c, err := peers.Probe(ctx, id, address); err != nil || !reflect.DeepEqual(c, node.contact) {
 		t.Errorf("Probe = %+v, %v", c, err)
+	}
+	for term, want := range map[uint64]bool{9: true, 8: false} {
+		got, err := peers.Confirm(ctx, id, address, fsm.Suspicion{Leader: "lb3-y", Term: term})
+		if err != nil || got.Gone != want || got.Contact.ID != id {
+			t.Errorf("Confirm of term %d = %+v, %v", term, got, err)
+		}
 	}
 	sent := fsm.Report{Member: "lb2-x", Seq: 3, Health: fsm.HealthOK, Priority: 100}
 	if err := peers.Forward(ctx, id, address, sent); err != nil || !reflect.DeepEqual(report, sent) {
@@ -107,10 +114,12 @@ func TestStrangersMayOnlyLookAndJoin(t *testing.T) {
 		t.Errorf("refused: probe %v, status %v, join %v", probe, status, join)
 	}
 	_, transfer := peers.Transfer(ctx, id, address, "")
+	_, confirm := peers.Confirm(ctx, id, address, fsm.Suspicion{})
 	for what, err := range map[string]error{
 		"report":               peers.Forward(ctx, id, address, fsm.Report{Member: "lb9-z"}),
 		"self-test":            peers.SelfTest(ctx, id, address),
 		"transfer":             transfer,
+		"confirm":              confirm,
 		"join as another node": peers.Join(ctx, id, address, fsm.Contact{ID: "lb2-x"}),
 	} {
 		var refused *fsm.RefusedError

@@ -33,6 +33,7 @@ const (
 const (
 	reportTimeout    = 2 * time.Second
 	selfTestTimeout  = 2 * time.Second
+	confirmTimeout   = time.Second // a few looks at a leader: see cluster
 	admitTimeout     = 45 * time.Second
 	transferTimeout  = 15 * time.Second
 	initTimeout      = 15 * time.Second
@@ -70,6 +71,8 @@ type Admin interface {
 type Peer interface {
 	Mover
 	Contact() fsm.Contact
+	// Confirm says whether this node, too, finds the leader gone.
+	Confirm(ctx context.Context, q fsm.Suspicion) fsm.Testimony
 	// Receive takes a member's health report into the log; only the leader can.
 	Receive(ctx context.Context, r fsm.Report) error
 	// SelfTest asks the provider whether this node could claim.

@@ -203,7 +203,7 @@ func startSolo(t *testing.T, path string) *solo {
 	_, trans := raft.NewInmemTransport(raft.ServerAddress(member.Address))
 	node, err := Open(Config{
 		Cluster: "web", Member: member, Dir: d, Timing: testLAN,
-		Transport:   func(raft.ServerAddressProvider) raft.Transport { return trans },
+		Transport: func(raft.ServerAddressProvider) Carrier { return trans }, Linked: func(string) bool { return false },
 		FloatingIPs: []netip.Addr{testIP}, VerifyInterval: time.Minute, Claimer: heldClaimer{},
 	})
 	if err != nil {

@@ -3,13 +3,13 @@ package cluster
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +37,12 @@ type world struct {
 
 	mu  sync.Mutex
 	cut map[[2]string]bool // from, to
+	// alone is who was killed and has not ended yet: it reaches nobody.
+	alone map[string]bool
+	// rejects is who refuses new connections, as a firewall does; streams stay as they are.
+	rejects map[string]bool
+	// unlinked is whose streams have all been reset, though its daemon is up.
+	unlinked map[string]bool
 	// dropReports loses what followers forward.
 	dropReports atomic.Bool
 	// probeDelay, in nanoseconds, is how long a probe takes.
@@ -75,7 +81,7 @@ func bubble(t *testing.T, body func(t *testing.T, w *world)) {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, start: time.Now(), boxes: map[string]*box{}, cut: map[[2]string]bool{}}
+	w := &world{t: t, start: time.Now(), boxes: map[string]*box{}, cut: map[[2]string]bool{}, alone: map[string]bool{}, rejects: map[string]bool{}, unlinked: map[string]bool{}}
 	w.cloud = &cloud{w: w, faults: map[string]error{}}
 	return w
 }
@@ -181,8 +187,8 @@ func (b *box) boot() {
 	_, b.trans = raft.NewInmemTransportWithTimeout(raft.ServerAddress(b.member.Address), b.rpc)
 	node, err := Open(Config{
 		Cluster: "web", Member: b.member, Dir: b.dir, Timing: b.timing,
-		Transport: func(raft.ServerAddressProvider) raft.Transport { return b.trans },
-		Peers:     peersOf{b}, Claimer: &claimer{b}, FloatingIPs: []netip.Addr{testIP},
+		Transport: func(raft.ServerAddressProvider) Carrier { return b.trans }, Linked: b.linked,
+		Peers: peersOf{b}, Claimer: &claimer{b}, FloatingIPs: []netip.Addr{testIP},
 		VerifyInterval: 30 * time.Second, Logger: testLogger(b.name),
 		Boottime: func() time.Duration { return time.Since(w.start) },
 	})
@@ -208,7 +214,7 @@ func (w *world) connect() {
 				continue
 			}
 			address := raft.ServerAddress(b.member.Address)
-			if b.node == nil || w.cut[[2]string{a.name, b.name}] {
+			if b.node == nil || w.alone[a.name] || w.cut[[2]string{a.name, b.name}] {
 				a.trans.Disconnect(address)
 			} else {
 				a.trans.Connect(address, b.trans)
@@ -234,17 +240,24 @@ func (b *box) quit() {
 	b.stop()
 	b.w.must(<-b.done)
 	b.run(nil)
+	b.hangUp()
 }
 
 // kill ends the daemon without a word to anybody, as SIGKILL does.
-func (b *box) kill() {
+func (b *box) kill() { b.die()() }
+
+// die is kill for those who count milliseconds: what is left of the daemon comes to its
+// end, in a world of its own, when the returned function is called.
+func (b *box) die() (bury func()) {
+	b.w.mark(b.w.alone, b.name, true)
 	b.run(nil)
 	b.trans.DisconnectAll()
-	// What the daemon does from here on, it does alone.
-	b.w.isolate(b.name, true)
+	b.hangUp()
 	b.stop()
-	<-b.done
-	b.w.isolate(b.name, false)
+	return func() {
+		<-b.done
+		b.w.mark(b.w.alone, b.name, false)
+	}
 }
 
 func (b *box) health(checks ...fsm.Check) {
@@ -306,7 +319,31 @@ func (w *world) stays(d time.Duration) {
 // peersOf is the API between members, without HTTP.
 type peersOf struct{ b *box }
 
-var errRefused = errors.New("connection refused")
+var errRefused = fmt.Errorf("connect: %w", syscall.ECONNREFUSED)
+
+// linked says whether a stream from the member id is open: for as long as its daemon is
+// up, for a cut network closes nothing.
+func (b *box) linked(id string) bool {
+	b.w.mu.Lock()
+	defer b.w.mu.Unlock()
+	for _, other := range b.w.boxes {
+		if other.member.ID == id {
+			return other.node != nil && !b.w.unlinked[other.name]
+		}
+	}
+	return false
+}
+
+// hangUp tells everybody that b's streams have ended.
+func (b *box) hangUp() {
+	b.w.mu.Lock()
+	defer b.w.mu.Unlock()
+	for _, other := range b.w.boxes {
+		if other.node != nil && other != b && !b.w.cut[[2]string{b.name, other.name}] {
+			other.node.PeerGone(b.member.ID)
+		}
+	}
+}
 
 func (p peersOf) at(ctx context.Context, id, address string) (*Node, error) {
 	node, member, cut := p.b.w.find(p.b.name, address)
@@ -328,7 +365,11 @@ func (w *world) find(from, address string) (node *Node, member string, cut bool)
 	defer w.mu.Unlock()
 	for _, b := range w.boxes {
 		if b.member.Address == address {
-			return b.node, b.member.ID, w.cut[[2]string{from, b.name}] || w.cut[[2]string{b.name, from}]
+			cut = w.alone[from] || w.cut[[2]string{from, b.name}] || w.cut[[2]string{b.name, from}]
+			if w.rejects[b.name] {
+				return nil, "", cut
+			}
+			return b.node, b.member.ID, cut
 		}
 	}
 	return nil, "", false
@@ -367,6 +408,14 @@ func (p peersOf) Probe(ctx context.Context, id, address string) (fsm.Contact, er
 		return fsm.Contact{}, err
 	}
 	return n.Contact(), nil
+}
+
+func (p peersOf) Confirm(ctx context.Context, id, address string, q fsm.Suspicion) (fsm.Testimony, error) {
+	n, err := p.at(ctx, id, address)
+	if err != nil {
+		return fsm.Testimony{}, err
+	}
+	return n.Confirm(ctx, q), nil
 }
 
 func (p peersOf) Forward(ctx context.Context, id, address string, r fsm.Report) error {
@@ -583,8 +632,22 @@ func (c *claimer) write(ctx context.Context, e Ensure, check func() error) error
 // present leader, as a transfer of leadership does.
 func (b *box) campaign() {
 	b.w.t.Helper()
-	_, outsider := raft.NewInmemTransport("outsider")
-	outsider.Connect(raft.ServerAddress(b.member.Address), b.trans)
-	args := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}
-	b.w.must(outsider.TimeoutNow("", raft.ServerAddress(b.member.Address), args, &raft.TimeoutNowResponse{}))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	b.w.must(b.node.gate.stand(ctx))
+}
+
+// mark enters a machine into one of the world's sets, or takes it out.
+func (w *world) mark(set map[string]bool, name string, on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	set[name] = on
+}
+
+// oneWay cuts the direction from one machine to another, or mends it.
+func (w *world) oneWay(from, to string, cut bool) {
+	w.mu.Lock()
+	w.cut[[2]string{from, to}] = cut
+	w.mu.Unlock()
+	w.connect()
 }

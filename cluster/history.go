@@ -35,7 +35,11 @@ func (l *loop) originOf(t *tenure) origin {
 		return origin{reason: "lost the majority and found it again", elect: t.readyAt.Sub(lost.candidateAt)}
 	}
 	o := origin{reason: "leader " + lost.name + " fell silent", elect: t.readyAt.Sub(lost.candidateAt)}
-	if !lost.contact.IsZero() {
+	switch {
+	case lost.suspicion.sign == byHangup:
+		o.reason = "leader " + lost.name + " is gone"
+		o.detect = max(0, lost.candidateAt.Sub(lost.suspicion.at))
+	case !lost.contact.IsZero():
 		o.detect = max(0, lost.candidateAt.Sub(lost.contact))
 	}
 	return o

@@ -43,10 +43,14 @@ type loop struct {
 	forwarded uint64 // Seq of the report last brought to a leader
 	selfTest  schedule
 	lost      lastLeader
-	decided   fsm.Decision
-	logged    fsm.Decision // the last that was not a heartbeat
-	past      map[netip.Addr]address
-	role      string
+	// inquiry is about the leader that this node suspects to be gone.
+	inquiry       suspicion
+	cancelInquiry context.CancelFunc
+	decided       fsm.Decision
+	logged        fsm.Decision // the last that was not a heartbeat
+	past          map[netip.Addr]address
+	role          string
+	wasFit        bool // when this node last looked at itself
 }
 
 // tenure is one term as leader: everything that ends with it.
@@ -78,6 +82,7 @@ type lastLeader struct {
 	name        string    // this node's own if it led last
 	contact     time.Time // last sign of life
 	candidateAt time.Time // when this node first stood since then
+	suspicion   suspicion // on which it stood, if it did not wait for raft's timers
 }
 
 // Run is the life of the node: it returns when ctx has ended, after handing
@@ -148,6 +153,7 @@ func (l *loop) run(ctx context.Context) error {
 func (l *loop) step(now time.Time) time.Duration {
 	l.forward()
 	l.testSelf(now)
+	l.noteFitness(now)
 	v := l.view(now)
 	d := fsm.Decide(fsm.DefaultPolicy, v, now)
 	l.logDecision(d)
@@ -173,6 +179,20 @@ func (l *loop) step(now time.Time) time.Duration {
 		return tickInterval
 	}
 	return max(d.Next.Sub(now), time.Millisecond)
+}
+
+// noteFitness has a leader that may hold the address again claim it at once: while it
+// could not, it only looked now and then.
+func (l *loop) noteFitness(now time.Time) {
+	fit, _ := l.fit()
+	if t := l.tenure; t != nil && fit && !l.wasFit {
+		for _, a := range t.ips {
+			if !a.held {
+				a.due = now
+			}
+		}
+	}
+	l.wasFit = fit
 }
 
 // recorded says that a hand-over need not wait for the record of the last move: it is in
@@ -203,6 +223,10 @@ func (l *loop) beginTenure() {
 		t.ips[ip] = &address{state: AddressUnverified}
 	}
 	l.tenure = t
+	l.endInquiry()
+	if gone := l.lost.suspicion.leader; gone != "" {
+		t.peers[gone] = &peer{asked: true} // nobody need wait for its answer
+	}
 	l.log.Info("leading", "term", t.term, "boottime_ns", int64(l.cfg.Boottime()))
 	l.prove()
 	l.probeAll()
@@ -248,6 +272,7 @@ func (l *loop) becomeReady() {
 func (l *loop) endTenure() {
 	t := l.tenure
 	l.tenure = nil
+	l.gate.deposed()
 	l.past = t.snapshot()
 	// Whatever is in flight was ordered in this term and must not outlive it.
 	t.cancel()
@@ -288,6 +313,7 @@ func (l *loop) observe(o raft.Observation) {
 		id := string(data.LeaderID)
 		if id != "" && id != l.cfg.Member.ID {
 			l.lost = lastLeader{name: l.name(id)}
+			l.endInquiry()
 			l.log.Info("following", "leader", l.lost.name, "term", l.raft.CurrentTerm(), "boottime_ns", int64(l.cfg.Boottime()))
 			l.forwarded = 0
 			l.succeeded(id)

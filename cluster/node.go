@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+	"golang.org/x/time/rate"
 
 	"github.com/buoy-lb/buoy/fsm"
 )
@@ -44,10 +45,13 @@ func (t Timing) String() string {
 // Peers reaches the other members. Every call is bounded by its context and by a
 // deadline of its own. id may be empty where the caller does not know it yet.
 type Peers interface {
-	// Probe asks who answers at address and where it stands.
+	// Probe asks who answers at address and where it stands. Where nobody listens the
+	// error is syscall.ECONNREFUSED to errors.Is.
 	Probe(ctx context.Context, id, address string) (fsm.Contact, error)
 	// Forward brings a report to the leader.
 	Forward(ctx context.Context, id, address string, r fsm.Report) error
+	// Confirm asks a follower whether it, too, finds the leader gone.
+	Confirm(ctx context.Context, id, address string, q fsm.Suspicion) (fsm.Testimony, error)
 	// SelfTest has the peer prove that it could claim the address.
 	SelfTest(ctx context.Context, id, address string) error
 	// Join asks the leader to admit the node that c describes.
@@ -107,8 +111,10 @@ type Config struct {
 	Dir    *Dir
 	Timing Timing
 	// Transport makes the raft transport: OverStreams, or one in memory.
-	Transport func(raft.ServerAddressProvider) raft.Transport
+	Transport func(raft.ServerAddressProvider) Carrier
 	Peers     Peers
+	// Linked says whether any raft stream from the member id to this node is open.
+	Linked func(id string) bool
 	// Claimer is nil on a witness.
 	Claimer     Claimer
 	FloatingIPs []netip.Addr
@@ -123,14 +129,14 @@ type Config struct {
 // Node is one member of a cluster, or a node that waits to become one. Its methods are
 // safe for concurrent use.
 type Node struct {
-	cfg   Config
-	log   hclog.Logger
-	boot  string
-	raft  *raft.Raft
-	trans raft.Transport
-	fsm   *fsm.FSM
-	seen  *sightings
-	self  selfReport
+	cfg  Config
+	log  hclog.Logger
+	boot string
+	raft *raft.Raft
+	gate *gate
+	fsm  *fsm.FSM
+	seen *sightings
+	self selfReport
 
 	// wake has room for one: something changed, look again.
 	wake chan struct{}
@@ -140,6 +146,8 @@ type Node struct {
 	stopped chan struct{}
 	seenBy  atomic.Pointer[snapshot]
 	turned  atomic.Int64
+	// campaigns bounds how often this node stands for election by itself.
+	campaigns *rate.Limiter
 	// changes serialises changes of membership.
 	changes sync.Mutex
 
@@ -160,6 +168,7 @@ func Open(cfg Config) (*Node, error) {
 		cfg: cfg, log: cfg.Logger, boot: rand.Text(), fsm: fsm.New(),
 		seen: newSightings(cfg.Member.ID, time.Now()),
 		wake: make(chan struct{}, 1), mail: make(chan func(*loop), 64), stopped: make(chan struct{}),
+		campaigns: rate.NewLimiter(rate.Every(campaignEvery), campaignBurst),
 	}
 	n.self.start(cfg.Member, n.boot)
 	n.turned.Store(int64(cfg.Boottime()))
@@ -186,12 +195,13 @@ func (n *Node) startRaft() error {
 	c.NoLegacyTelemetry = true
 	c.Logger = quiet(raftLog)
 	// raft asks for addresses as soon as it has been made, and before that for its own.
-	n.trans = n.cfg.Transport(addresses{n})
-	r, err := raft.NewRaft(c, machine{n.fsm, n}, &logStore{d.logs, n.seen}, d.stable, d.snapshots, n.trans)
+	n.gate = newGate(n, n.cfg.Transport(addresses{n}))
+	r, err := raft.NewRaft(c, machine{n.fsm, n}, &logStore{d.logs, n.seen}, d.stable, d.snapshots, n.gate)
 	if err != nil {
-		return fmt.Errorf("start raft: %w", err)
+		return errors.Join(fmt.Errorf("start raft: %w", err), n.gate.Close())
 	}
 	n.raft = r
+	n.gate.open()
 	return nil
 }
 
@@ -211,10 +221,7 @@ func (n *Node) shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	err := await(ctx, n.raft.Shutdown(), shutdownTimeout)
-	if c, ok := n.trans.(raft.WithClose); ok {
-		err = errors.Join(err, c.Close())
-	}
-	return err
+	return errors.Join(err, n.gate.Close())
 }
 
 // servers is the newest raft configuration; empty for a node that has joined nothing.

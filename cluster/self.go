@@ -86,6 +86,13 @@ func (n *Node) SelfTest(ctx context.Context) error {
 	return n.cfg.Claimer.SelfTest(ctx)
 }
 
+// fit says whether this node, as it knows itself, may hold the address, and if not, why.
+func (n *Node) fit() (bool, string) {
+	r, _ := n.self.get()
+	ok, why := fsm.Eligible(fsm.Candidate{Member: n.cfg.Member, Report: &r, Voter: true, Reachable: true, CaughtUp: true})
+	return ok, why.String()
+}
+
 // Contact is this node's answer to a probe.
 func (n *Node) Contact() fsm.Contact {
 	r, _ := n.self.get()

@@ -22,9 +22,8 @@ const (
 // OverStreams returns the constructor of a raft transport over the members' port. Each
 // stream is pinned to the receiver's ServerID: a raft request does not name its
 // receiver, and a wiped node at an old address would otherwise vote.
-func OverStreams(layer raft.StreamLayer, logger hclog.Logger) func(raft.ServerAddressProvider) raft.Transport {
-	return func(addresses raft.ServerAddressProvider) raft.Transport {
-		// *NetworkTransport itself, not a wrapper: raft finds pre-vote by its method.
+func OverStreams(layer raft.StreamLayer, logger hclog.Logger) func(raft.ServerAddressProvider) Carrier {
+	return func(addresses raft.ServerAddressProvider) Carrier {
 		return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			ServerAddressProvider: addresses,
 			Logger:                quiet(logger.Named("transport")),

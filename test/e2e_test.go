@@ -42,7 +42,7 @@ func TestEndToEnd(t *testing.T) {
 	s.told("kill HAProxy on the holder", bound, killHAProxy("lb1"), move{"lb1", "lb2", "lb1 is in FAULT"})
 	s.told("start HAProxy again: preempting", bound, startHAProxy("lb1"), move{"lb2", "lb1", outranks})
 
-	s.told("kill -9 the holder's daemon", bound, killDaemon("lb1"), move{"lb1", "lb2", "leader lb1 fell silent"})
+	s.told("kill -9 the holder's daemon", bound, killDaemon("lb1"), move{"lb1", "lb2", "leader lb1 is gone"})
 	s.told("start the daemon again: preempting", bound, startDaemon("lb1"), move{"lb2", "lb1", outranks})
 
 	s.told("stop the holder's daemon", bound, stopDaemonServed("lb1"), move{"lb1", "lb2", "shutting down"})

@@ -59,6 +59,7 @@ type Port struct {
 	refusals   *refusalLog
 	handshakes *limiter
 	streams    *limiter
+	links      links
 
 	// ctx ends with Close; so does everything that belongs to the port.
 	ctx    context.Context
@@ -233,7 +234,12 @@ func (p *Port) admit(raw net.Conn, source netip.Addr) (*conn, error) {
 	}
 	_ = raw.SetDeadline(time.Time{})
 	p.wg.Add(1) // no begin: our own goroutine counts, so Wait is not over
-	return newConn(p, t, proto, peer, func() { p.streams.release(source) }), nil
+	c := newConn(p, t, proto, peer, func() { p.streams.release(source) })
+	if proto == protoRaft {
+		p.links.add(peer)
+		c.unlink = sync.OnceFunc(func() { p.links.remove(peer) })
+	}
+	return c, nil
 }
 
 // refuse says why a peer with a good certificate is turned away, nil if it is not.

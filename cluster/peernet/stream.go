@@ -126,6 +126,7 @@ type conn struct {
 	port        *Port
 	proto, peer string
 	release     func() // frees what the connection occupies in the port
+	unlink      func() // counts an accepted raft stream as ended; may be called again
 	unwatch     func() bool
 
 	once sync.Once
@@ -134,13 +135,22 @@ type conn struct {
 
 // newConn wraps t. The caller has counted it in the port's WaitGroup.
 func newConn(p *Port, t *tls.Conn, proto, peer string, release func()) *conn {
-	c := &conn{Conn: t, port: p, proto: proto, peer: peer, release: release}
+	c := &conn{Conn: t, port: p, proto: proto, peer: peer, release: release, unlink: func() {}}
 	life := p.ctx
 	if proto == protoRaft {
 		life = p.raft.ctx // raft's transport does not close what it has pooled
 	}
 	c.unwatch = context.AfterFunc(life, c.shut)
 	return c
+}
+
+// Read notes the end of the stream as soon as it shows.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil && !timedOut(err) {
+		c.unlink()
+	}
+	return n, err
 }
 
 // Close says goodbye to the peer and closes the connection. It may be called again.
@@ -156,6 +166,7 @@ func (c *conn) shut() {
 		timer := time.AfterFunc(closeGrace, func() { _ = c.NetConn().Close() })
 		defer timer.Stop()
 		c.err = c.Conn.Close()
+		c.unlink()
 		c.release()
 		c.port.wg.Done()
 	})

@@ -142,13 +142,14 @@ func (p *parts) open(ctx context.Context) error {
 	p.node, err = cluster.Open(cluster.Config{
 		Cluster: p.cfg.Cluster, Member: memberOf(p.cfg, dir.ServerID(), instance), Dir: dir,
 		Timing: cluster.Timing(p.cfg.Timing), Transport: cluster.OverStreams(port.Raft(), p.log),
-		Peers: peers, Claimer: newClaimer(provider, p.cfg.FloatingIPs, p.log.Named("claimer")),
+		Linked: port.Linked, Peers: peers, Claimer: newClaimer(provider, p.cfg.FloatingIPs, p.log.Named("claimer")),
 		FloatingIPs: p.cfg.FloatingIPs, VerifyInterval: p.cfg.Provider.VerifyInterval(), Logger: p.log,
 	})
 	if err != nil {
 		return err
 	}
 	port.AllowRaft(p.node.Knows)
+	port.OnGone(p.node.PeerGone)
 	p.monitor = healthcheck.NewMonitor(specsOf(p.cfg.Checks), p.log.Named("check"))
 	p.handle(daemon{p.node, peers})
 	return nil
