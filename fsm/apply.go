@@ -29,6 +29,9 @@ func (s *State) fill() {
 	if s.Claims == nil {
 		s.Claims = map[netip.Addr]Holding{}
 	}
+	if s.Drains == nil {
+		s.Drains = map[string]Drain{}
+	}
 }
 
 // clone returns a deep copy.
@@ -40,6 +43,7 @@ func (s State) clone() State {
 		s.Reports[id] = r
 	}
 	s.Claims = maps.Clone(s.Claims)
+	s.Drains = maps.Clone(s.Drains)
 	s.Transitions = slices.Clone(s.Transitions)
 	return s
 }
@@ -68,6 +72,10 @@ func (s *State) apply(c Command, term uint64) Applied {
 		if s.Preferred != c.Leads.Member {
 			s.Preferred = ""
 		}
+	case c.Drain != nil:
+		return s.drain(*c.Drain)
+	case c.Undrain != nil:
+		s.undrain(*c.Undrain)
 	}
 	return Applied{}
 }
@@ -147,6 +155,20 @@ func (s *State) record(t Transition) {
 	s.Transitions = append(s.Transitions, t)
 	if extra := len(s.Transitions) - MaxTransitions; extra > 0 {
 		s.Transitions = slices.Delete(s.Transitions, 0, extra)
+	}
+}
+
+func (s *State) drain(d Drain) Applied {
+	if _, ok := s.Members[d.Member]; !ok {
+		return warn("a drain of %q, which is no member", d.Member)
+	}
+	s.Drains[d.Member] = d
+	return Applied{}
+}
+
+func (s *State) undrain(u Undrain) {
+	if u.Until.IsZero() || u.Until.Equal(s.Drains[u.Member].Until) {
+		delete(s.Drains, u.Member)
 	}
 }
 

@@ -1,5 +1,7 @@
 package fsm
 
+import "time"
+
 // Command is one change of State. Exactly one field is set. Encoded it travels in a
 // versioned envelope; a field that this version does not know is skipped with a
 // warning, so that versions N-1 and N can share a cluster.
@@ -22,6 +24,10 @@ type Command struct {
 	Transition *Transition `json:"transition,omitempty"`
 	// Leads says that a member has become leader: Preferred ends if it is another.
 	Leads *Leads `json:"leads,omitempty"`
+	// Drain marks a member as drained; a new mark replaces the old one.
+	Drain *Drain `json:"drain,omitempty"`
+	// Undrain ends a member's mark.
+	Undrain *Undrain `json:"undrain,omitempty"`
 }
 
 // Found names a new cluster.
@@ -33,4 +39,12 @@ type Found struct {
 // somebody else: the operator's wish has been overtaken by events.
 type Leads struct {
 	Member string `json:"member"`
+}
+
+// Undrain ends the mark of a member, if it has one.
+type Undrain struct {
+	Member string `json:"member"`
+	// Until, unless zero, is the Until of the only mark that is meant: the end of one that
+	// has run out must not end the one that has just replaced it.
+	Until time.Time `json:"until,omitzero"`
 }

@@ -63,6 +63,7 @@ func candidates(t *rapid.T) []Candidate {
 			Voter: mostly.Draw(t, "voter"), Reachable: mostly.Draw(t, "reachable"), CaughtUp: mostly.Draw(t, "caught up"),
 			EligibleSince: around.Draw(t, "eligible since"), BackoffUntil: around.Draw(t, "back-off"),
 		}
+		c.Drained = !mostly.Draw(t, "in service")
 		if !mostly.Draw(t, "balancer") {
 			c.Member.Role = RoleWitness
 		}
@@ -122,7 +123,7 @@ type facts struct {
 
 func find(v View) (f facts) {
 	may := func(c Candidate) bool {
-		return c.Member.Role == RoleBalancer && c.Voter && c.Reachable && c.CaughtUp && c.Report != nil &&
+		return c.Member.Role == RoleBalancer && !c.Drained && c.Voter && c.Reachable && c.CaughtUp && c.Report != nil &&
 			(c.Report.Health == HealthOK || c.Report.Health == HealthDegraded) && c.Report.ClaimFault == ""
 	}
 	ids := map[string]int{}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"reflect"
 	"strings"
 	"sync"
@@ -50,6 +51,8 @@ var commands = rapid.Custom(func(t *rapid.T) Command {
 		{Handover: &Handover{From: id(), To: id(), Requested: rapid.Bool().Draw(t, "requested"), Term: n()}},
 		{Transition: &Transition{At: at, IP: addr(0), To: id(), Stages: Stages{Claim: time.Duration(n())}}},
 		{Leads: &Leads{Member: id()}},
+		{Drain: &Drain{Member: id(), Since: at, Until: pick(time.Time{}, start).Draw(t, "until")}},
+		{Undrain: &Undrain{Member: id(), Until: pick(time.Time{}, start).Draw(t, "until")}},
 	}
 	return pick(kinds...).Draw(t, "command")
 })
@@ -108,6 +111,7 @@ func TestSameLogSameState(t *testing.T) {
 func TestApply(t *testing.T) {
 	f := New()
 	ticket := Ticket{Epoch: 4, Node: "a", Seq: 1, Life: time.Second}
+	later := start.Add(time.Hour)
 	// One log; after each entry, what it came to and what State says.
 	for i, c := range []struct {
 		entry
@@ -144,6 +148,16 @@ func TestApply(t *testing.T) {
 		{entry{Command{Leads: &Leads{"a"}}, 5}, Applied{}, func(s State) any { return s.Preferred }, ""},
 		{entry{Command{Handover: &Handover{To: "b", Requested: true}}, 5}, Applied{}, func(s State) any { return s.Preferred }, "b"},
 		{entry{Command{Handover: &Handover{To: "a"}}, 5}, Applied{}, func(s State) any { return s.Preferred + s.Handover.To }, "a"},
+		// A new mark replaces the old one; the end of one that ran out spares its successor.
+		{entry{Command{Drain: &Drain{Member: "b"}}, 5}, warn(`a drain of "b", which is no member`), func(s State) any { return len(s.Drains) }, 0},
+		{entry{Command{Drain: &Drain{Member: "a", Until: start}}, 5}, Applied{}, func(s State) any { return s.Drains["a"].Until }, start},
+		{entry{Command{Drain: &Drain{Member: "a", Until: later}}, 5}, Applied{}, func(s State) any { return s.Drains["a"].Until }, later},
+		{entry{Command{Undrain: &Undrain{Member: "a", Until: start}}, 5}, Applied{}, func(s State) any { return len(s.Drains) }, 1},
+		{entry{Command{Undrain: &Undrain{Member: "a", Until: later}}, 5}, Applied{}, func(s State) any { return len(s.Drains) }, 0},
+		{entry{Command{Drain: &Drain{Member: "a"}}, 5}, Applied{}, func(s State) any { return s.Drains["a"].Until }, time.Time{}},
+		{entry{Command{Undrain: &Undrain{Member: "a", Until: later}}, 5}, Applied{}, func(s State) any { return len(s.Drains) }, 1},
+		{entry{Command{Undrain: &Undrain{Member: "a"}}, 5}, Applied{}, func(s State) any { return len(s.Drains) }, 0},
+		{entry{Command{Undrain: &Undrain{Member: "a"}}, 5}, Applied{}, func(s State) any { return len(s.Drains) }, 0}, // again
 	} {
 		got := f.do(t, c.entry)
 		if got != c.want || !reflect.DeepEqual(c.says(f.State()), c.that) {
@@ -171,7 +185,7 @@ func TestMixedVersions(t *testing.T) {
 	f.do(t, entry{Command{Member: &Member{ID: "a"}}, 1})
 	want := f.State()
 	for _, data := range []string{
-		`{"v":1,"drain":{"member":"a"}}`,
+		`{"v":1,"banish":{"member":"a"}}`,
 		`{"v":2,"report":["in","another","form"]}`,
 		`{"v":2,"member":{"id":"b"}}`,
 	} {
@@ -245,6 +259,26 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 }
 
+// A snapshot of the release that knew no drain opens, and while nobody is drained this
+// release writes the same bytes.
+func TestSnapshotBeforeDrain(t *testing.T) {
+	old, err := os.ReadFile("testdata/snapshot-before-drain.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := New()
+	if err := f.Restore(reader(string(old))); err != nil {
+		t.Fatal(err)
+	}
+	if got := persisted(t, f); got != string(old) {
+		t.Errorf("written again:\n%s\nwas\n%s", got, old)
+	}
+	f.do(t, entry{Command{Drain: &Drain{Member: "lb1-a"}}, 5})
+	if got := persisted(t, f); !strings.Contains(got, `"drains":{"lb1-a":{"member":"lb1-a","since":"0001-01-01T00:00:00Z"}}`) {
+		t.Errorf("drained: %s", got)
+	}
+}
+
 func TestPersistCancelsWhatItCannotWrite(t *testing.T) {
 	s, err := New().Snapshot()
 	if err != nil {
@@ -263,6 +297,7 @@ func TestStateIsACopy(t *testing.T) {
 		{Report: &Report{Member: "a", Checks: []Check{{Name: "haproxy"}}}},
 		{Claim: &Holding{IP: addr(0)}},
 		{Transition: &Transition{To: "a"}},
+		{Drain: &Drain{Member: "a"}},
 	} {
 		f.do(t, entry{c, 1})
 	}
@@ -273,6 +308,7 @@ func TestStateIsACopy(t *testing.T) {
 	delete(s.Members, "a")
 	delete(s.Reports, "a")
 	delete(s.Claims, addr(0))
+	delete(s.Drains, "a")
 	if got := asJSON(t, f.State()); got != want {
 		t.Errorf("changed from outside:\n%s\n%s", want, got)
 	}
@@ -346,6 +382,16 @@ func FuzzRestore(f *testing.F) {
 // restored is a new FSM with f's snapshot.
 func restored(t rapid.TB, f *FSM) *FSM {
 	t.Helper()
+	g := New()
+	if err := g.Restore(reader(persisted(t, f))); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// persisted is f's snapshot as it is on disk.
+func persisted(t rapid.TB, f *FSM) string {
+	t.Helper()
 	s, err := f.Snapshot()
 	if err != nil {
 		t.Fatal(err)
@@ -356,11 +402,7 @@ func restored(t rapid.TB, f *FSM) *FSM {
 		t.Fatalf("persist: %v, %+v", err, to)
 	}
 	s.Release()
-	g := New()
-	if err := g.Restore(reader(disk.String())); err != nil {
-		t.Fatal(err)
-	}
-	return g
+	return disk.String()
 }
 
 func asJSON(t rapid.TB, v any) string {

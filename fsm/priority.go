@@ -74,6 +74,8 @@ func Eligible(c Candidate) (bool, Reason) {
 	switch {
 	case c.Member.Role != RoleBalancer:
 		why.Code = ReasonWitness
+	case c.Drained:
+		why.Code = ReasonDrained
 	case !c.Voter:
 		why.Code = ReasonNotVoter
 	case !c.Reachable:

@@ -15,6 +15,7 @@ type Code string
 const (
 	ReasonEligible      Code = "eligible"
 	ReasonWitness       Code = "witness"
+	ReasonDrained       Code = "drained"
 	ReasonNotVoter      Code = "not_voter"
 	ReasonUnreachable   Code = "unreachable"
 	ReasonLagging       Code = "lagging"
@@ -104,6 +105,7 @@ type Reason struct {
 var sentences = map[Code]string{
 	ReasonEligible:        "{member} is eligible",
 	ReasonWitness:         "{member} is a witness",
+	ReasonDrained:         "{member} is drained",
 	ReasonNotVoter:        "{member} does not vote yet",
 	ReasonUnreachable:     "{member} does not answer",
 	ReasonLagging:         "{member} has not caught up with the log",

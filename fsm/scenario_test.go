@@ -119,6 +119,7 @@ func (s *scenario) decide() string {
 //	at 6s                          the time, since the story began
 //	report lb1 [check=FAILING] [weight=-60] [fault=CLAIMFAULT] [running]
 //	down|up|lag|joining|silent lb1   unreachable, back, behind, not voting yet, no report
+//	drained|undrained lb1
 //	backoff lb1 for=60s
 //	busy claim|transfer|look|none
 //	request [lb1]  /  norequest  /  prefer lb1
@@ -156,7 +157,7 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 	switch words[0] {
 	case "cluster":
 		return s.cluster(words[1:])
-	case "report", "down", "up", "lag", "joining", "silent", "backoff":
+	case "report", "down", "up", "lag", "joining", "silent", "drained", "undrained", "backoff":
 		if c == nil {
 			return fmt.Errorf("no node %q", args[0])
 		}
@@ -182,6 +183,8 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 		c.Voter = false
 	case "silent":
 		c.Report = nil
+	case "drained", "undrained":
+		c.Drained = words[0] == "drained"
 	case "forget":
 		delete(s.nodes, args[0])
 	case "backoff":

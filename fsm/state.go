@@ -20,9 +20,23 @@ type State struct {
 	// Preferred is the member to which an operator moved leadership; while it leads
 	// in good health nobody preempts it. Empty: none.
 	Preferred string `json:"preferred,omitempty"`
+	// Drains are the marks in force, by the member's ID.
+	Drains map[string]Drain `json:"drains,omitempty"`
 	// Handover is the last planned change of leader, for the successor's record.
 	Handover    Handover     `json:"handover"`
 	Transitions []Transition `json:"transitions"`
+}
+
+// Drain is an operator's mark on a member under maintenance: it votes, and may not hold
+// the address. The mark is in force until it is taken away, even past Until: the leader
+// takes it away then.
+type Drain struct {
+	// Member is the member's ID.
+	Member string `json:"member"`
+	// Since is when it was set, by the clock of the leader of that time.
+	Since time.Time `json:"since"`
+	// Until is when it ends by itself; zero: when somebody undrains the member.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Holding is the holder of record of one floating IP. It is written when it changes.

@@ -16,6 +16,8 @@ type Candidate struct {
 	Reachable bool
 	// CaughtUp says that its log is close enough for it to lead.
 	CaughtUp bool
+	// Drained says that an operator has taken it out of service: State.Drains.
+	Drained bool
 	// EligibleSince is when this leader first saw it eligible without a break; zero
 	// when it is not. Only the caller can know it: see Eligible.
 	EligibleSince time.Time
