@@ -50,7 +50,8 @@ type loop struct {
 	logged        fsm.Decision // the last that was not a heartbeat
 	past          map[netip.Addr]address
 	role          string
-	wasFit        bool // when this node last looked at itself
+	wasFit        bool                 // when this node last looked at itself
+	drains        map[string]fsm.Drain // as last logged
 }
 
 // tenure is one term as leader: everything that ends with it.
@@ -175,10 +176,11 @@ func (l *loop) step(now time.Time) time.Duration {
 	case fsm.Wait:
 	}
 	l.publish(v, d)
-	if d.Next.IsZero() {
-		return tickInterval
+	wait := tickInterval
+	if !d.Next.IsZero() {
+		wait = d.Next.Sub(now)
 	}
-	return max(d.Next.Sub(now), time.Millisecond)
+	return max(l.untilDrainEnds(now, wait), time.Millisecond)
 }
 
 // noteFitness has a leader that may hold the address again claim it at once: while it

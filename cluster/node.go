@@ -150,6 +150,8 @@ type Node struct {
 	campaigns *rate.Limiter
 	// changes serialises changes of membership.
 	changes sync.Mutex
+	// marks serialises drains, each of which looks at the others.
+	marks sync.Mutex
 
 	// noTicketWait is a mutant for the tests: it must be caught.
 	noTicketWait bool

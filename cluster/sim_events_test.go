@@ -32,6 +32,7 @@ var events = []struct {
 	{4, "campaign", (*walk).stand},
 	{4, "usurper", (*walk).usurp},
 	{4, "operator", (*walk).operator},
+	{4, "drain", (*walk).drain},
 	{3, "reports dropped", func(s *walk, _ *box) bool { s.dropReports.Store(!s.dropReports.Load()); return true }},
 }
 
@@ -216,3 +217,28 @@ func (s *walk) operator(b *box) bool {
 	})
 	return true
 }
+
+// drain has an operator drain b for up to a minute: from the acknowledgement to the end it
+// must not write. A request without an answer may have been granted too.
+func (s *walk) drain(b *box) bool {
+	l := s.leader()
+	if l == nil {
+		return false
+	}
+	d := MinDrain + time.Duration(s.rng.IntN(int(time.Minute)))
+	began := s.at()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	err := l.node.Drain(ctx, b.name, d, s.rng.IntN(2) == 0)
+	for i, p := range s.spans { // what was asked before counts no more
+		if p.node == b.name && p.why == drained && p.to > began {
+			s.spans[i].to = began
+		}
+	}
+	if err == nil {
+		s.spans = append(s.spans, span{node: b.name, why: drained, from: s.at(), to: began + d})
+	}
+	return true
+}
+
+const drained = "it was drained"

@@ -20,6 +20,7 @@ const (
 	StateClaiming    MemberState = "CLAIMING" // leads, and does not hold them all yet
 	StateBackup      MemberState = "BACKUP"
 	StateFault       MemberState = "FAULT"
+	StateDrained     MemberState = "DRAINED" // out of service by an operator, leader or not
 	StateWitness     MemberState = "WITNESS"
 	StateUnreachable MemberState = "UNREACHABLE"
 )
@@ -54,6 +55,8 @@ type MemberStatus struct {
 	Voter  bool
 	State  MemberState
 	Report fsm.Report
+	// Drain is its mark; zero if it is not drained.
+	Drain fsm.Drain
 	// Eligible says whether it may hold the address; Reason says why not.
 	Eligible bool
 	Reason   string
@@ -92,7 +95,9 @@ func (l *loop) publish(v fsm.View, d fsm.Decision) {
 		s.addresses = l.tenure.snapshot()
 	}
 	l.seenBy.Store(s)
-	l.logRole()
+	now := l.Status()
+	l.logRole(now)
+	l.logDrains(now)
 }
 
 // snapshot copies what the tenure knows of the addresses.
@@ -138,6 +143,7 @@ func (n *Node) memberStatus(snap *snapshot, state fsm.State, s Status) []MemberS
 	var out []MemberStatus
 	for _, c := range candidates {
 		m := MemberStatus{Member: c.Member, Voter: c.Voter}
+		m.Drain, c.Drained = state.Drains[c.Member.ID]
 		if m.Member.Name == "" {
 			m.Member.Name = m.Member.ID
 		}
@@ -185,6 +191,8 @@ func stateOf(c fsm.Candidate, s Status) MemberState {
 		return StateUnreachable
 	case c.Member.Role == fsm.RoleWitness:
 		return StateWitness
+	case c.Drained:
+		return StateDrained
 	case c.Report == nil || c.Report.Health == fsm.HealthFault || c.Report.Health == fsm.HealthUnknown || c.Report.ClaimFault != "":
 		return StateFault
 	case !leads:
@@ -236,8 +244,7 @@ func memberWith(state fsm.State, instance string) string {
 }
 
 // logRole writes one line when this node's own state changes.
-func (l *loop) logRole() {
-	s := l.Status()
+func (l *loop) logRole(s Status) {
 	for _, m := range s.Members {
 		if m.Member.ID != l.cfg.Member.ID || string(m.State) == l.role {
 			continue

@@ -39,6 +39,7 @@ func (l *loop) view(now time.Time) fsm.View {
 	}
 	for _, s := range l.servers() {
 		c := l.candidate(s, state, now)
+		_, c.Drained = state.Drains[c.Member.ID]
 		if ok, _ := fsm.Eligible(c); !ok {
 			delete(t.eligible, c.Member.ID)
 		} else if t.eligible[c.Member.ID].IsZero() {

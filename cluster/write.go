@@ -29,7 +29,7 @@ func (l *loop) write(now time.Time) {
 		return
 	}
 	history := len(t.history)
-	commands := l.missing(l.fsm.State())
+	commands := l.missing(l.fsm.State(), now)
 	if len(commands) == 0 {
 		return
 	}
@@ -68,7 +68,7 @@ func (n *Node) applyAll(ctx context.Context, commands []fsm.Command) error {
 }
 
 // missing is what the log does not say yet.
-func (l *loop) missing(s fsm.State) []fsm.Command {
+func (l *loop) missing(s fsm.State, now time.Time) []fsm.Command {
 	t, self := l.tenure, l.cfg.Member.ID
 	var out []fsm.Command
 	if s.ClusterID == "" {
@@ -92,7 +92,8 @@ func (l *loop) missing(s fsm.State) []fsm.Command {
 	for i := range t.history {
 		out = append(out, fsm.Command{Transition: &t.history[i]})
 	}
-	return out
+	ends, _ := overdue(s.Drains, now)
+	return append(out, ends...)
 }
 
 func missingOf(s fsm.State, m fsm.Member, r fsm.Report) []fsm.Command {
