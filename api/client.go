@@ -36,7 +36,7 @@ func do(ctx context.Context, client *http.Client, c call, out any) error {
 	if err != nil {
 		return err
 	}
-	defer drain(resp)
+	defer finish(resp)
 	if resp.StatusCode != http.StatusOK {
 		return readError(resp)
 	}
@@ -82,8 +82,8 @@ func (e *silentError) Error() string {
 
 func (e *silentError) Unwrap() error { return context.DeadlineExceeded }
 
-// drain reads what is left of a small body, so that the connection can be used again.
-func drain(resp *http.Response) {
+// finish reads what is left of a small body, so that the connection can be used again.
+func finish(resp *http.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, maxProblem)
 	_ = resp.Body.Close()
 }

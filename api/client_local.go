@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"syscall"
+	"time"
 )
 
 // Local asks the daemon on this machine through its unix socket. Every call has a
@@ -61,6 +62,23 @@ func (l *Local) Transfer(ctx context.Context, target string) (string, error) {
 	return answer.To, l.explain(err)
 }
 
+// Drain marks the member called member, or the daemon's own node if that is empty, as
+// drained for d, 1 s to 30 days, or until undrained if d is 0. It returns when the mark is
+// committed; *fsm.RefusedError if nobody would be eligible, unless force is set.
+func (l *Local) Drain(ctx context.Context, member string, d time.Duration, force bool) error {
+	c := l.call(http.MethodPost, "/drain", drainRequest{member, d, force})
+	c.timeout = drainTimeout + 2*grace // the daemon may have to ask the leader's
+	return l.explain(do(ctx, l.client, c, &struct{}{}))
+}
+
+// Undrain ends the mark of the member called member, or of the daemon's own node if that
+// is empty; without one it changes nothing.
+func (l *Local) Undrain(ctx context.Context, member string) error {
+	c := l.call(http.MethodPost, "/undrain", undrainRequest{member})
+	c.timeout = drainTimeout + 2*grace
+	return l.explain(do(ctx, l.client, c, &struct{}{}))
+}
+
 // Join makes the daemon a member of the cluster at address and calls progress with
 // each line that the daemon tells. Cancelling ctx makes the daemon give up as well.
 func (l *Local) Join(ctx context.Context, address string, progress func(string)) error {
@@ -72,7 +90,7 @@ func (l *Local) Join(ctx context.Context, address string, progress func(string))
 	if err != nil {
 		return l.explain(err)
 	}
-	defer drain(resp)
+	defer finish(resp)
 	if resp.StatusCode != http.StatusOK {
 		return readError(resp)
 	}

@@ -86,6 +86,16 @@ func (p *Peers) Transfer(ctx context.Context, id, address, target string) (strin
 	return answer.To, err
 }
 
+// Drain asks the leader to mark a member as drained, within 5 s; see Local.Drain.
+func (p *Peers) Drain(ctx context.Context, id, address, member string, d time.Duration, force bool) error {
+	return p.do(ctx, id, address, http.MethodPost, "/peer/drain", drainRequest{member, d, force}, drainTimeout+grace, &struct{}{})
+}
+
+// Undrain asks the leader to end a member's mark, within 5 s.
+func (p *Peers) Undrain(ctx context.Context, id, address, member string) error {
+	return p.do(ctx, id, address, http.MethodPost, "/peer/undrain", undrainRequest{member}, drainTimeout+grace, &struct{}{})
+}
+
 // Status asks for the member's own view of the cluster.
 func (p *Peers) Status(ctx context.Context, id, address string) (Status, error) {
 	var s Status

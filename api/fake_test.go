@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/buoy-lb/buoy/api"
 	"github.com/buoy-lb/buoy/fsm"
@@ -24,6 +25,8 @@ type fakeNode struct {
 	suspected fsm.Suspicion
 	admit     func(fsm.Contact) error
 	transfer  func(target string) (string, error)
+	drain     func(member string, d time.Duration, force bool) error
+	undrain   func(member string) error
 	initNode  func() error
 	join      func(ctx context.Context, address string, progress func(string)) error
 }
@@ -69,6 +72,20 @@ func (f *fakeNode) Transfer(_ context.Context, target string) (string, error) {
 		return target, nil
 	}
 	return f.transfer(target)
+}
+
+func (f *fakeNode) Drain(_ context.Context, member string, d time.Duration, force bool) error {
+	if f.drain == nil {
+		return nil
+	}
+	return f.drain(member, d, force)
+}
+
+func (f *fakeNode) Undrain(_ context.Context, member string) error {
+	if f.undrain == nil {
+		return nil
+	}
+	return f.undrain(member)
 }
 
 func (f *fakeNode) Init(context.Context) error {

@@ -40,6 +40,8 @@ func LocalHandler(v Viewer, a Admin) http.Handler {
 	})
 	mux.HandleFunc("POST /join", func(w http.ResponseWriter, r *http.Request) { join(w, r, a) })
 	mux.HandleFunc("POST /transfer", transfer(a))
+	mux.HandleFunc("POST /drain", drain(a))
+	mux.HandleFunc("POST /undrain", undrain(a))
 	return mux
 }
 

@@ -41,9 +41,14 @@ func localOf(t *testing.T, node *fakeNode) *api.Local {
 }
 
 func TestLocalCalls(t *testing.T) {
-	inits := 0
+	inits, marks := 0, ""
 	node := &fakeNode{
 		status: sampleStatus(),
+		drain: func(m string, d time.Duration, force bool) error {
+			marks = fmt.Sprint(m, " ", d, " ", force)
+			return nil
+		},
+		undrain: func(m string) error { marks = "undrain " + m; return nil },
 		initNode: func() error {
 			if inits++; inits > 1 {
 				return fsm.Refusef("already a member of cluster web")
@@ -62,6 +67,12 @@ func TestLocalCalls(t *testing.T) {
 	}
 	if to, err := local.Transfer(ctx, "lb2"); err != nil || to != "lb2" {
 		t.Errorf("Transfer = %q, %v", to, err)
+	}
+	if err := local.Drain(ctx, "lb2", 30*time.Minute, true); err != nil || marks != "lb2 30m0s true" {
+		t.Errorf("Drain: %v, the node was told %q", err, marks)
+	}
+	if err := local.Undrain(ctx, ""); err != nil || marks != "undrain " {
+		t.Errorf("Undrain: %v, the node was told %q", err, marks)
 	}
 	if err := local.Init(ctx); err != nil {
 		t.Errorf("Init: %v", err)
@@ -253,6 +264,7 @@ func TestPublicHandler(t *testing.T) {
 		{"root", fakeNode{}, "GET", "/", 404, ""},
 		{"write", fakeNode{}, "POST", "/status", 405, ""},
 		{"transfer", fakeNode{}, "POST", "/transfer", 404, ""},
+		{"drain", fakeNode{}, "POST", "/drain", 404, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := httptest.NewRecorder()

@@ -57,6 +57,8 @@ func PeerHandler(p Peer, v Viewer, caller Caller) http.Handler {
 		answer(w, r, selfTestTimeout, p.SelfTest)
 	}))
 	mux.HandleFunc("POST /peer/transfer", membersOnly(caller, transfer(p)))
+	mux.HandleFunc("POST /peer/drain", membersOnly(caller, drain(p)))
+	mux.HandleFunc("POST /peer/undrain", membersOnly(caller, undrain(p)))
 	return mux
 }
 

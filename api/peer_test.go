@@ -72,6 +72,8 @@ func TestPeersCalls(t *testing.T) {
 		admit:     func(c fsm.Contact) error { joiner = c; return nil },
 		transfer:  func(target string) (string, error) { return "to-" + target, nil },
 		suspected: fsm.Suspicion{Leader: "lb3-y", Term: 9},
+		drain:     func(m string, d time.Duration, force bool) error { return fsm.Refusef("%s %v %v", m, d, force) },
+		undrain:   func(m string) error { return fsm.Refusef("undrain %s", m) },
 	}
 	peers := peersOf(t, serve(t, api.PeerHandler(node, node, callerLB2)))
 	ctx, id, address := t.Context(), "lb1-a", "10.0.0.1:7400"
@@ -94,6 +96,12 @@ func TestPeersCalls(t *testing.T) {
 	}
 	if to, err := peers.Transfer(ctx, id, address, "lb3"); err != nil || to != "to-lb3" {
 		t.Errorf("Transfer = %q, %v", to, err)
+	}
+	if err := peers.Drain(ctx, id, address, "lb3", time.Hour, true); err == nil || err.Error() != "lb3 1h0m0s true" {
+		t.Errorf("Drain: %v", err)
+	}
+	if err := peers.Undrain(ctx, id, address, "lb3"); err == nil || err.Error() != "undrain lb3" {
+		t.Errorf("Undrain: %v", err)
 	}
 	if s, err := peers.Status(ctx, id, address); err != nil || !reflect.DeepEqual(s, node.status) {
 		t.Errorf("Status = %+v, %v", s, err)
@@ -120,6 +128,8 @@ func TestStrangersMayOnlyLookAndJoin(t *testing.T) {
 		"self-test":            peers.SelfTest(ctx, id, address),
 		"transfer":             transfer,
 		"confirm":              confirm,
+		"drain":                peers.Drain(ctx, id, address, "lb1", 0, false),
+		"undrain":              peers.Undrain(ctx, id, address, "lb1"),
 		"join as another node": peers.Join(ctx, id, address, fsm.Contact{ID: "lb2-x"}),
 	} {
 		var refused *fsm.RefusedError
@@ -141,7 +151,7 @@ func TestReportInAnotherNameIsRefused(t *testing.T) {
 func TestPeerBodiesAreLimited(t *testing.T) {
 	node := &fakeNode{}
 	h := api.PeerHandler(node, node, callerLB2)
-	for path, limit := range map[string]int{"/peer/join": 8 << 10, "/peer/report": 64 << 10} {
+	for path, limit := range map[string]int{"/peer/join": 8 << 10, "/peer/report": 64 << 10, "/peer/drain": 1 << 10, "/peer/undrain": 1 << 10} {
 		for what, want := range map[string]int{
 			`{"x":"` + strings.Repeat("x", limit) + `"}`: http.StatusRequestEntityTooLarge,
 			`{"id":`: http.StatusBadRequest,

@@ -36,6 +36,7 @@ const (
 	confirmTimeout   = time.Second // a few looks at a leader: see cluster
 	admitTimeout     = 45 * time.Second
 	transferTimeout  = 15 * time.Second
+	drainTimeout     = 5 * time.Second
 	initTimeout      = 15 * time.Second
 	localJoinTimeout = 2 * time.Minute
 )
@@ -50,11 +51,17 @@ type Viewer interface {
 	Alive() bool
 }
 
-// Mover carries out an operator's planned switch.
+// Mover carries out what an operator plans.
 type Mover interface {
 	// Transfer moves leadership to the member named target, or to the best other one
 	// if target is empty, and returns the new leader's name once it leads.
 	Transfer(ctx context.Context, target string) (to string, err error)
+	// Drain marks the member as drained for d, or until undrained if d is 0, and returns
+	// when that is committed. It is refused if nobody would be eligible, unless force is
+	// set.
+	Drain(ctx context.Context, member string, d time.Duration, force bool) error
+	// Undrain ends the member's mark, if it has one.
+	Undrain(ctx context.Context, member string) error
 }
 
 // Admin changes this node's place in the cluster at an operator's request.
@@ -128,6 +135,43 @@ func transfer(m Mover) http.HandlerFunc {
 			return
 		}
 		writeJSON(w, http.StatusOK, transferAnswer{To: to})
+	}
+}
+
+// drainRequest and undrainRequest are the bodies of POST /drain and /undrain.
+type (
+	drainRequest struct {
+		Member string `json:"member"`
+		// For is in nanoseconds; 0: until undrained.
+		For   time.Duration `json:"for"`
+		Force bool          `json:"force"`
+	}
+	undrainRequest struct {
+		Member string `json:"member"`
+	}
+)
+
+// drain serves POST /drain for m.
+func drain(m Mover) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var req drainRequest
+		if err := readJSON(w, r, maxSmall, &req); err != nil {
+			writeError(w, err)
+			return
+		}
+		answer(w, r, drainTimeout, func(ctx context.Context) error { return m.Drain(ctx, req.Member, req.For, req.Force) })
+	}
+}
+
+// undrain serves POST /undrain for m.
+func undrain(m Mover) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var req undrainRequest
+		if err := readJSON(w, r, maxSmall, &req); err != nil {
+			writeError(w, err)
+			return
+		}
+		answer(w, r, drainTimeout, func(ctx context.Context) error { return m.Undrain(ctx, req.Member) })
 	}
 }
 

@@ -53,6 +53,8 @@ const (
 	StateBackup MemberState = "BACKUP"
 	// StateFault has a failing check that bars it from the address, leader or not.
 	StateFault MemberState = "FAULT"
+	// StateDrained is out of service by an operator's word, leader or not.
+	StateDrained MemberState = "DRAINED"
 	// StateWitness votes and never holds the address.
 	StateWitness MemberState = "WITNESS"
 	// StateUnreachable does not answer.
@@ -72,11 +74,20 @@ type Member struct {
 	EffectivePriority int  `json:"effective_priority"`
 	Eligible          bool `json:"eligible"`
 	// Reason says why it is not eligible; empty when it is.
-	Reason       string  `json:"reason"`
+	Reason string `json:"reason"`
+	// Drain is null while the member is in service.
+	Drain        *Drain  `json:"drain"`
 	Instance     string  `json:"instance"`
 	Version      string  `json:"version"`
 	ConfigDigest string  `json:"config_digest"`
 	Checks       []Check `json:"checks"`
+}
+
+// Drain is an operator's mark on a member under maintenance.
+type Drain struct {
+	Since time.Time `json:"since"`
+	// Until is when it ends by itself; null: when somebody undrains the member.
+	Until *time.Time `json:"until"`
 }
 
 // Check is the last verdict of one health check.

@@ -22,7 +22,7 @@ func sampleStatus() api.Status {
 		Raft: api.Raft{State: "Leader", Term: 4, Leader: "lb1", Quorum: 2, Voters: 3, Tolerates: 1, LastContactMS: &contact},
 		Members: []api.Member{{
 			ID: "lb1", Address: "10.0.0.1:7400", Role: "balancer", Voter: true, State: api.StateMaster,
-			Priority: 150, EffectivePriority: 130, Eligible: true, Instance: "1001", Version: "1.2.3", ConfigDigest: "ab12",
+			Priority: 150, EffectivePriority: 130, Eligible: true, Drain: &api.Drain{Since: at, Until: &at}, Instance: "1001", Version: "1.2.3", ConfigDigest: "ab12",
 			Checks: []api.Check{{Name: "haproxy", OK: false, Weight: -20, Output: "no usable backend", Since: at}},
 		}},
 		FloatingIPs: []api.FloatingIP{{

@@ -127,7 +127,7 @@ func (l *loop) spares(m fsm.Member) error {
 			return nil
 		}
 	}
-	return fsm.Refusef("with %s drained nobody would be eligible", m.Name)
+	return fsm.Refusef("with %s drained nobody would be eligible: only by force, and then the address stays where it is", m.Name)
 }
 
 // overdue are the ends of the marks that have run out; next is when another one will, the

@@ -89,7 +89,8 @@ func (n *Node) SelfTest(ctx context.Context) error {
 // fit says whether this node, as it knows itself, may hold the address, and if not, why.
 func (n *Node) fit() (bool, string) {
 	r, _ := n.self.get()
-	ok, why := fsm.Eligible(fsm.Candidate{Member: n.cfg.Member, Report: &r, Voter: true, Reachable: true, CaughtUp: true})
+	_, drained := n.fsm.State().Drains[n.cfg.Member.ID]
+	ok, why := fsm.Eligible(fsm.Candidate{Member: n.cfg.Member, Report: &r, Voter: true, Reachable: true, CaughtUp: true, Drained: drained})
 	return ok, why.String()
 }
 

@@ -208,10 +208,12 @@ func (n *Node) candidates(heard []fsm.Contact) []fsm.Candidate {
 	for _, c := range heard {
 		newest = max(newest, c.LastIndex)
 	}
+	drains := n.fsm.State().Drains
 	var out []fsm.Candidate
 	for _, c := range heard {
+		_, drained := drains[c.ID]
 		out = append(out, fsm.Candidate{
-			Member: c.Member, Report: &c.Report, Voter: c.Voter, Reachable: true,
+			Member: c.Member, Report: &c.Report, Voter: c.Voter, Reachable: true, Drained: drained,
 			CaughtUp: c.LastIndex == newest, // no other gets the votes of those who have more
 		})
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,11 +75,39 @@ func (d daemon) Join(ctx context.Context, address string, progress func(string))
 // asked once: should it change meanwhile, the operator decides again.
 func (d daemon) Transfer(ctx context.Context, target string) (string, error) {
 	to, err := d.node.Transfer(ctx, target)
-	var elsewhere *fsm.NotLeaderError
-	if !errors.As(err, &elsewhere) || elsewhere.Address == "" {
-		return to, err
+	if leader := elsewhere(err); leader != nil {
+		return d.peers.Transfer(ctx, leader.ID, leader.Address, target)
 	}
-	return d.peers.Transfer(ctx, elsewhere.ID, elsewhere.Address, target)
+	return to, err
+}
+
+// Drain marks member, or this node if that is empty, through the leader as Transfer does.
+func (d daemon) Drain(ctx context.Context, member string, lasting time.Duration, force bool) error {
+	member = cmp.Or(member, d.node.Status().Self.Name)
+	err := d.node.Drain(ctx, member, lasting, force)
+	if leader := elsewhere(err); leader != nil {
+		return d.peers.Drain(ctx, leader.ID, leader.Address, member, lasting, force)
+	}
+	return err
+}
+
+// Undrain ends the mark of member, or of this node if that is empty.
+func (d daemon) Undrain(ctx context.Context, member string) error {
+	member = cmp.Or(member, d.node.Status().Self.Name)
+	err := d.node.Undrain(ctx, member)
+	if leader := elsewhere(err); leader != nil {
+		return d.peers.Undrain(ctx, leader.ID, leader.Address, member)
+	}
+	return err
+}
+
+// elsewhere is the leader that err names and who can be asked instead, or nil.
+func elsewhere(err error) *fsm.NotLeaderError {
+	var leader *fsm.NotLeaderError
+	if errors.As(err, &leader) && leader.Address != "" {
+		return leader
+	}
+	return nil
 }
 
 // caller tells who sent a request on the members' port, and whether it is a member.

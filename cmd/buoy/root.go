@@ -54,6 +54,8 @@ its HAProxy is healthy, holds the address: it claims it from the cloud and keeps
 		newStatusCommand(g),
 		newLeaderCommand(g),
 		newTransferCommand(g),
+		newDrainCommand(g),
+		newUndrainCommand(g),
 		newCheckCommand(g),
 		newDemoCommand(),
 		newKeygenCommand(),

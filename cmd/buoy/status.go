@@ -74,7 +74,7 @@ func problems(s api.Status) []string {
 			found = append(found, describeIP(ip))
 		}
 		holder, ok := s.Member(ip.Holder)
-		if ok && (holder.State == api.StateFault || holder.State == api.StateUnreachable) {
+		if ok && (holder.State == api.StateFault || holder.State == api.StateUnreachable || holder.State == api.StateDrained) {
 			found = append(found, fmt.Sprintf("%s is held by %s, and %s", ip.IP, holder.ID, holder.Reason))
 		}
 	}

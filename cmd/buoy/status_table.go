@@ -90,7 +90,7 @@ func renderMembers(w io.Writer, p palette, s api.Status) {
 		if !m.Voter {
 			role += ", joining"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, m.State, priority(m), role, m.Address, m.Version, checks(m))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, state(s.Time, m), priority(m), role, m.Address, m.Version, checks(m))
 	}
 	_ = tw.Flush() // a Builder takes everything
 	lines := strings.Split(strings.TrimSuffix(table.String(), "\n"), "\n")
@@ -104,13 +104,36 @@ func stateColour(p palette, s api.MemberState) string {
 	switch s {
 	case api.StateMaster:
 		return p.green(string(s))
-	case api.StateClaiming:
+	case api.StateClaiming, api.StateDrained:
 		return p.yellow(string(s))
 	case api.StateFault, api.StateUnreachable:
 		return p.red(string(s))
 	case api.StateBackup, api.StateWitness:
 	}
 	return string(s)
+}
+
+// state is what a member is doing and, if an operator has drained it, how long.
+func state(now time.Time, m api.Member) string {
+	switch {
+	case m.Drain == nil:
+		return string(m.State)
+	case m.State == api.StateDrained:
+		return string(m.State) + " " + drainEnd(now, m.Drain.Until)
+	default:
+		return string(m.State) + ", drained " + drainEnd(now, m.Drain.Until)
+	}
+}
+
+// drainEnd is when a drain ends, in words; a nil until is nobody's plan.
+func drainEnd(now time.Time, until *time.Time) string {
+	if until == nil {
+		return "until undrain"
+	}
+	if until.Local().Format(time.DateOnly) == now.Local().Format(time.DateOnly) {
+		return "until " + until.Local().Format("15:04")
+	}
+	return "until " + until.Local().Format("2006-01-02 15:04")
 }
 
 // priority is what the checks leave of the configured priority, and that one if it differs.

@@ -58,7 +58,7 @@ func memberView(m cluster.MemberStatus) api.Member {
 	view := api.Member{
 		ID: m.Member.Name, Address: m.Member.Address, Role: string(m.Member.Role), Voter: m.Voter,
 		State: api.MemberState(m.State), Priority: m.Member.Priority, EffectivePriority: m.Report.Priority,
-		Eligible: m.Eligible, Reason: m.Reason, Instance: m.Member.Instance,
+		Eligible: m.Eligible, Reason: m.Reason, Drain: drainView(m.Drain), Instance: m.Member.Instance,
 		Version: m.Member.Version, ConfigDigest: m.Member.ConfigDigest,
 		Checks: make([]api.Check, 0, len(m.Report.Checks)),
 	}
@@ -69,6 +69,13 @@ func memberView(m cluster.MemberStatus) api.Member {
 		view.Checks = append(view.Checks, api.Check{Name: c.Name, OK: c.OK, Weight: c.Weight, Output: c.Output, Since: c.Since.UTC()})
 	}
 	return view
+}
+
+func drainView(d fsm.Drain) *api.Drain {
+	if d.Member == "" {
+		return nil
+	}
+	return &api.Drain{Since: d.Since.UTC(), Until: unlessZero(d.Until)}
 }
 
 func transitionView(t *fsm.Transition, members []cluster.MemberStatus) *api.Transition {
@@ -95,7 +102,7 @@ func warnings(s cluster.Status) []string {
 		case m.State != cluster.StateUnreachable:
 			found = append(found, memberWarnings(m)...)
 		case s.LeaderID != "": // else only guessed; what its checks once said is over
-			found = append(found, m.Reason)
+			found = append(found, m.Member.Name+" does not answer") // Reason may name another bar
 		}
 		if m.Member.Role == s.Self.Role && m.Member.ConfigDigest != s.Self.ConfigDigest {
 			found = append(found, fmt.Sprintf("%s and %s differ in settings that must agree: cluster, timing, floating_ips, provider, verify_interval",

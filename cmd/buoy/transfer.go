@@ -67,23 +67,33 @@ func notTransferred(err error) error {
 func awaitHolder(ctx context.Context, client *api.Local, member string) error {
 	ctx, cancel := context.WithTimeout(ctx, transferWait)
 	defer cancel()
+	_, err := awaitStatus(ctx, client.Status, func(s api.Status) string { return notConfirmed(s, member) })
+	if err != nil {
+		return fmt.Errorf("%s leads, but the move is not confirmed: %w", member, err)
+	}
+	return nil
+}
+
+// awaitStatus looks until nothing is missing in the status, and returns that. When ctx
+// ends first, the error says what still is.
+func awaitStatus(ctx context.Context, look func(context.Context) (api.Status, error), missing func(api.Status) string) (api.Status, error) {
 	tick := time.NewTicker(transferPoll)
 	defer tick.Stop()
-	missing := "no answer yet"
+	still := "no answer yet"
 	for {
-		status, err := client.Status(ctx)
+		status, err := look(ctx)
 		switch {
 		case err == nil:
-			missing = notConfirmed(status, member)
+			still = missing(status)
 		case ctx.Err() == nil:
-			missing = err.Error()
+			still = err.Error()
 		}
-		if missing == "" {
-			return nil
+		if still == "" {
+			return status, nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s leads, but the move is not confirmed: %s; watch it with \"buoy status\": %w", member, missing, ctx.Err())
+			return status, fmt.Errorf("%s; watch it with \"buoy status\": %w", still, ctx.Err())
 		case <-tick.C:
 		}
 	}
