@@ -16,6 +16,12 @@ import (
 // leaderViewTimeout bounds the question to the leader behind a follower's status.
 const leaderViewTimeout = time.Second
 
+const (
+	// leaderWait bounds the wait for a leader to be known: an election takes a second.
+	leaderWait  = 2 * time.Second
+	leaderPause = 50 * time.Millisecond
+)
+
 // daemon answers for a node over HTTP: it puts the cluster into the words of the API,
 // and passes on to the leader what only the leader knows or can do.
 type daemon struct {
@@ -81,24 +87,45 @@ func (d daemon) Transfer(ctx context.Context, target string) (string, error) {
 	return to, err
 }
 
-// Drain marks member, or this node if that is empty, through the leader as Transfer does.
+// Drain marks member, or this node if that is empty.
 func (d daemon) Drain(ctx context.Context, member string, lasting time.Duration, force bool) error {
 	member = cmp.Or(member, d.node.Status().Self.Name)
-	err := d.node.Drain(ctx, member, lasting, force)
-	if leader := elsewhere(err); leader != nil {
-		return d.peers.Drain(ctx, leader.ID, leader.Address, member, lasting, force)
-	}
-	return err
+	return atLeader(ctx,
+		func() error { return d.node.Drain(ctx, member, lasting, force) },
+		func(l *fsm.NotLeaderError) error {
+			return d.peers.Drain(ctx, l.ID, l.Address, member, lasting, force)
+		})
 }
 
 // Undrain ends the mark of member, or of this node if that is empty.
 func (d daemon) Undrain(ctx context.Context, member string) error {
 	member = cmp.Or(member, d.node.Status().Self.Name)
-	err := d.node.Undrain(ctx, member)
-	if leader := elsewhere(err); leader != nil {
-		return d.peers.Undrain(ctx, leader.ID, leader.Address, member)
+	return atLeader(ctx,
+		func() error { return d.node.Undrain(ctx, member) },
+		func(l *fsm.NotLeaderError) error { return d.peers.Undrain(ctx, l.ID, l.Address, member) })
+}
+
+// atLeader does what may be repeated, here or at the leader that this node knows. While the
+// lead changes nobody can; that is waited out, for leaderWait at most.
+func atLeader(ctx context.Context, here func() error, there func(leader *fsm.NotLeaderError) error) error {
+	patience := time.NewTimer(leaderWait)
+	defer patience.Stop()
+	for {
+		err := here()
+		if leader := elsewhere(err); leader != nil {
+			err = there(leader)
+		}
+		if notLeader := (*fsm.NotLeaderError)(nil); !errors.As(err, &notLeader) {
+			return err
+		}
+		select {
+		case <-time.After(leaderPause):
+		case <-patience.C:
+			return err
+		case <-ctx.Done():
+			return err
+		}
 	}
-	return err
 }
 
 // elsewhere is the leader that err names and who can be asked instead, or nil.

@@ -111,7 +111,8 @@ func (d drainOrder) run(cmd *cobra.Command, client *api.Local) error {
 		return notDrained(err)
 	}
 	done := d.node + " is drained " + d.end(time.Now())
-	if inCharge(before, d.node) {
+	after, err := client.Status(cmd.Context())
+	if inCharge(before, d.node) || (err == nil && inCharge(after, d.node)) { // it may just have taken over
 		printProgress(cmd.ErrOrStderr(), "%s; waiting for another to lead", done)
 		ctx, cancel := context.WithTimeout(cmd.Context(), transferWait)
 		defer cancel()

@@ -123,3 +123,43 @@ func TestDrainedForPeople(t *testing.T) {
 		t.Errorf("drains in the JSON: %+v, %+v", d, view.Members[2].Drain)
 	}
 }
+
+// TestAtLeader: an order that may be repeated outlasts a change of leader, and no more.
+func TestAtLeader(t *testing.T) {
+	nobody, lb2 := &fsm.NotLeaderError{}, &fsm.NotLeaderError{ID: "lb2-x", Name: "lb2", Address: "10.0.0.2:7400"}
+	refused := fsm.Refusef("no")
+	for name, tc := range map[string]struct {
+		here, there []error // one after the other, the last again and again
+		want        error
+		took        time.Duration
+	}{
+		"here":                  {[]error{nil}, nil, nil, 0},
+		"there":                 {[]error{lb2}, []error{nil}, nil, 0},
+		"refused there":         {[]error{lb2}, []error{refused}, refused, 0},
+		"after an election":     {[]error{nobody, nobody, lb2}, []error{nil}, nil, 2 * leaderPause},
+		"it has just handed on": {[]error{lb2}, []error{nobody, lb2, nil}, nil, 2 * leaderPause},
+		"nobody leads":          {[]error{nobody}, nil, nobody, leaderWait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				next := func(errs *[]error) error {
+					err := (*errs)[0]
+					if len(*errs) > 1 {
+						*errs = (*errs)[1:]
+					}
+					return err
+				}
+				began := time.Now()
+				err := atLeader(t.Context(), func() error { return next(&tc.here) }, func(l *fsm.NotLeaderError) error {
+					if l != lb2 {
+						t.Errorf("asked %+v", l)
+					}
+					return next(&tc.there)
+				})
+				if took := time.Since(began); !errors.Is(err, tc.want) || took != tc.took {
+					t.Errorf("%v after %v; want %v, %v", err, took, tc.want, tc.took)
+				}
+			})
+		})
+	}
+}
