@@ -113,9 +113,9 @@ func (n *Node) spares(ctx context.Context, m fsm.Member) error {
 
 func (l *loop) spares(m fsm.Member) error {
 	switch {
-	case l.tenure == nil:
+	case l.tenure == nil && l.raft.State() != raft.Leader:
 		return l.notLeader()
-	case !l.tenure.ready() || l.probing():
+	case l.tenure == nil || !l.tenure.ready() || l.probing():
 		return errUnasked
 	}
 	if _, drained := l.fsm.State().Drains[m.ID]; drained {

@@ -55,6 +55,7 @@ func TestDrainMovesTheAddress(t *testing.T) {
 		w.undrain("lb1")
 		w.settles("lb1", 5*time.Second)
 		w.undrain("lb1") // again
+		time.Sleep(tickInterval)
 		if s := w.boxes["lb3"].node.Status(); s.Last == nil || s.Last.Reason != "lb1 outranks 150>100" {
 			t.Errorf("last move %+v, want lb1's return", s.Last)
 		}
@@ -202,12 +203,11 @@ func TestTwoDrainsAtOnce(t *testing.T) {
 // TestDrainOfANewLeader: it has to ask its peers first, and refuses nobody unasked.
 func TestDrainOfANewLeader(t *testing.T) {
 	three(t, func(t *testing.T, w *world) {
-		w.probeDelay.Store(int64(firstLook / 2))
-		lb2 := w.boxes["lb2"]
-		lb2.campaign()
-		w.until(func() bool { return lb2.node.raft.State().String() == "Leader" })
-		w.must(lb2.node.Drain(context.Background(), "lb2", 0, false))
-		w.settles("lb1", time.Second)
+		w.probeDelay.Store(int64(firstLook - 5*time.Millisecond)) // longer than until sleeps
+		w.boxes["lb1"].kill()
+		w.until(func() bool { return w.leader() == w.boxes["lb2"] })
+		w.drain("lb2", 0)
+		w.settles("lb3", time.Second)
 	})
 }
 
