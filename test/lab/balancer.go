@@ -210,7 +210,7 @@ func (b *Balancer) StartDaemon(ctx context.Context) error {
 		return err
 	}
 	b.cond.Daemon = true
-	b.world.Note("daemon of "+b.Name+" started", Cause{MayMove: true})
+	b.world.Note("daemon of "+b.Name+" started", Cause{MayMove: true, Planned: true})
 	return nil
 }
 
@@ -224,7 +224,8 @@ func (b *Balancer) KillDaemon() {
 
 // StopDaemon ends the daemon as `systemctl stop` does.
 func (b *Balancer) StopDaemon(ctx context.Context) error {
-	b.harm("daemon of "+b.Name+" stopped", func() { b.cond.Daemon = false })
+	b.cond.Daemon = false
+	b.world.Note("daemon of "+b.Name+" stopped", Cause{MayMove: true, Planned: true})
 	return b.daemon.Stop(ctx)
 }
 

@@ -25,6 +25,7 @@ type Cause struct {
 	Drift   bool // it has been moved away from outside
 	Rough   bool // no bound of time holds while this lasts
 	Rest    bool // nothing from before is left to be done
+	Planned bool // no request has to fail for it
 }
 
 // Recorder collects the history of a world. It is safe for concurrent use.
@@ -87,7 +88,7 @@ func (r *Recorder) requestsSince(from time.Duration) []checker.Request {
 func (w *World) Note(fault string, c Cause) {
 	w.rough += boolToInt(c.Rough)
 	t := checker.Truth{
-		At: cluster.Boottime(), Fault: fault, MayMove: c.MayMove, Drift: c.Drift, Rest: c.Rest, Rough: w.rough > 0,
+		At: cluster.Boottime(), Fault: fault, MayMove: c.MayMove, Drift: c.Drift, Rest: c.Rest, Rough: w.rough > 0, Planned: c.Planned,
 		Nodes: map[string]checker.Condition{}, Cut: w.cuts(),
 	}
 	for _, b := range w.Balancers {
@@ -157,8 +158,13 @@ func (w *World) History() (checker.History, []string) {
 			Token: x.Token, Target: w.nameOf(x.Droplet), Outcome: x.Outcome,
 		})
 	}
-	for _, c := range journal.Changes {
-		h.Holders = append(h.Holders, checker.Holder{At: at(c.At), To: w.nameOf(c.To), Foreign: c.To == stranger})
+	routed := w.routed.times()
+	for i, c := range journal.Changes {
+		holder := checker.Holder{At: at(c.At), To: w.nameOf(c.To), Foreign: c.To == stranger, Routed: boot}
+		if i < len(routed) { // else the network has not followed yet
+			holder.Routed = routed[i]
+		}
+		h.Holders = append(h.Holders, holder)
 	}
 	complaints := w.system.Logs(w, &h)
 	w.Record.mu.Lock()

@@ -201,6 +201,10 @@ func (l *Lab) judge(w *World, name string, failed error) error {
 	}
 	if errs == nil && failed == nil {
 		l.say("  %d requests, %d writes, %d tickets, %d moves: no rule broken", len(h.Requests), len(h.Writes), len(h.Tickets), len(h.Holders))
+		if t := checker.Planned(h); t.Moves > 0 {
+			l.say("  %d of the moves were planned: of %d requests meanwhile %d were under way when the network turned, and failed; %d others failed",
+				t.Moves, t.Requests, t.Cut, t.Failed)
+		}
 		return nil
 	}
 	for _, v := range violations {

@@ -10,10 +10,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/buoy-lb/buoy/assigner/dotest"
+	"github.com/buoy-lb/buoy/cluster"
 	"github.com/buoy-lb/buoy/test/lab/wire"
 )
 
@@ -55,6 +57,7 @@ type World struct {
 	caFile      string
 	connections connections
 	secret      []byte
+	routed      turns
 
 	// rough counts the conditions under which no bound of time holds.
 	rough int
@@ -151,7 +154,10 @@ func (w *World) makeCloud(context.Context) error {
 		Latency: dotest.Fixed(w.opts.Assign),
 		// A lab asks far more often than an hour of real life would.
 		Limits:     dotest.Limits{Hour: 1 << 30, Minute: 1 << 30},
-		OnAssigned: func(_ netip.Addr, _, to int) { w.route(to) },
+		OnAssigned: func(_ netip.Addr, _, to int) {
+			w.route(to)
+			w.routed.note()
+		},
 	})
 	w.onClose(w.Cloud.Close)
 	w.Cloud.AddDroplet(dotest.Droplet{ID: stranger, Name: "stranger", Region: region})
@@ -180,6 +186,24 @@ func (w *World) route(droplet int) {
 		return
 	}
 	_ = w.cloudHost.Route(to, addressOf(number)) // cannot fail: the router's link is always up
+}
+
+// turns are when the network had followed each change of holder in the cloud's journal.
+type turns struct {
+	mu sync.Mutex
+	at []time.Duration
+}
+
+func (t *turns) note() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.at = append(t.at, cluster.Boottime())
+}
+
+func (t *turns) times() []time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.at)
 }
 
 func (w *World) makeBalancers(ctx context.Context) error {

@@ -60,6 +60,9 @@ type Truth struct {
 	Cut [][2]string
 	// MayMove: what has just been done is a reason for the address to move.
 	MayMove bool
+	// Planned: it was an operator's doing, or a balancer's return, for which no request
+	// has to fail. It counts until the next Truth.
+	Planned bool
 	// Drift: the address has just been moved away from outside.
 	Drift bool
 	// Rest: the lab has just seen that everybody is content. No reason for a move from
@@ -96,6 +99,8 @@ type Holder struct {
 	To string // a balancer's name, Outside or Nobody
 	// Foreign: done from outside, not by a write of a balancer.
 	Foreign bool
+	// Routed is when the network had followed; 0: at once.
+	Routed time.Duration
 }
 
 // Ticket is one right to write, as the log of its node tells it.

@@ -12,7 +12,7 @@ const buoy = "buoy"
 
 // Violation is something that must never happen, and did.
 type Violation struct {
-	Property string // "P1" … "P7", see Judge
+	Property string // "P1" … "P8", see Judge
 	At       time.Duration
 	Text     string
 }
@@ -30,6 +30,7 @@ func (v Violation) String() string {
 //	P5  the address does not move without a cause
 //	P6  who has no majority does not write
 //	P7  nothing that was acknowledged is lost
+//	P8  a planned move costs no request but what was under way when the network turned
 //
 // P1, P6 and P7 speak of tickets, terms and members, and are asked of buoy only.
 func Judge(h History) []Violation {
@@ -44,6 +45,7 @@ func Judge(h History) []Violation {
 	c.repeats()
 	c.targets()
 	c.causes()
+	c.losses()
 	return c.verdict()
 }
 
