@@ -18,8 +18,8 @@ import (
 	"github.com/buoy-lb/buoy/test/lab/wire"
 )
 
-// Balancer is one load balancer: a host, a droplet, a HAProxy and a daemon. Whatever is
-// done to it is noted in the world's record.
+// Balancer is one load balancer: a host, a droplet, a HAProxy and a daemon; or a witness,
+// which has no HAProxy. Whatever is done to it is noted in the world's record.
 type Balancer struct {
 	Name     string
 	Droplet  int
@@ -39,6 +39,8 @@ type Balancer struct {
 
 	cond      condition
 	unplugged bool
+	// witness: it votes and does nothing else. upgraded: its daemon is the other build.
+	witness, upgraded bool
 }
 
 // AddBalancer makes a further host, with nothing running on it.
@@ -51,17 +53,36 @@ func (w *World) AddBalancer(ctx context.Context) (*Balancer, error) {
 	if w.opts.Equal {
 		b.Priority = priorityOf(1)
 	}
-	b.Dir = filepath.Join(w.Dir, b.Name)
 	b.cond.API = true
-	if err := os.Mkdir(b.Dir, 0o755); err != nil {
+	if err := w.add(ctx, b); err != nil {
 		return nil, err
+	}
+	// A program of the host's own name: keepalived finds processes by name, and all
+	// hosts share one table of them.
+	if err := os.Symlink(sandbox.FindHAProxy(), b.haproxyProgram()); err != nil {
+		return nil, err
+	}
+	return b, errors.Join(b.RestoreToken(), w.system.Prepare(ctx, b))
+}
+
+// addWitness makes a host for a daemon that only votes: no HAProxy, and no token.
+func (w *World) addWitness(ctx context.Context) error {
+	number := len(w.Balancers) + 1
+	b := &Balancer{Name: "witness", Droplet: firstDroplet + number, world: w, ip: addressOf(number), witness: true}
+	return errors.Join(w.add(ctx, b), w.system.Prepare(ctx, b))
+}
+
+// add makes the host of b: a machine in the cloud, with a disk of its own.
+func (w *World) add(ctx context.Context, b *Balancer) (err error) {
+	b.Dir = filepath.Join(w.Dir, b.Name)
+	if err := os.Mkdir(b.Dir, 0o755); err != nil {
+		return err
 	}
 	if err := b.makeHost(); err != nil {
-		return nil, err
+		return err
 	}
-	var err error
 	if b.disk, err = newDisk(ctx, filepath.Join(b.Dir, "disk")); err != nil {
-		return nil, err
+		return err
 	}
 	w.onClose(b.disk.close)
 	w.Cloud.AddDroplet(dotest.Droplet{ID: b.Droplet, Name: b.Name, Region: region, PrivateIPv4: b.ip})
@@ -75,12 +96,7 @@ func (w *World) AddBalancer(ctx context.Context) (*Balancer, error) {
 		b.logging.Wait()
 	})
 	w.Balancers = append(w.Balancers, b)
-	// A program of the host's own name: keepalived finds processes by name, and all
-	// hosts share one table of them.
-	if err := os.Symlink(sandbox.FindHAProxy(), b.haproxyProgram()); err != nil {
-		return nil, err
-	}
-	return b, errors.Join(w.introduce(), b.RestoreToken(), w.system.Prepare(ctx, b))
+	return w.introduce()
 }
 
 // priorityOf is 150 for lb1, 140 for lb2, and so on.

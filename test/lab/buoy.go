@@ -39,12 +39,15 @@ node:
   id: {{.ID}}
   listen: {{.Address}}
   data_dir: {{.Dir}}/disk/buoy
+  role: {{if .Witness}}witness{{else}}balancer{{end}}
 secret_file: {{.Dir}}/secret
 socket: {{.Socket}}
 http: 127.0.0.1:7401
+timing: {{.Timing}}
+log: {format: json}
+{{- if not .Witness}}
 priority: {{.Priority}}
 preempt: {{.Preempt}}
-timing: {{.Timing}}
 floating_ips: [{{.IP}}]
 provider:
   digitalocean:
@@ -55,7 +58,7 @@ checks:
   - haproxy:
       socket: {{.HAProxy}}
       monitor: http://127.0.0.1:80/buoy-health
-log: {format: json}
+{{- end}}
 `))
 
 // Prepare writes buoy.yaml and the secret.
@@ -76,6 +79,7 @@ func (Buoy) Prepare(ctx context.Context, b *Balancer) error {
 	err := buoyConfig.Execute(&text, map[string]any{
 		"ID": b.Name, "Address": b.ip, "Preempt": !w.opts.NoPreempt, "Dir": b.Dir, "Socket": b.socket(), "Priority": b.Priority,
 		"Timing": timing, "IP": FloatingIP, "API": apiURL, "Verify": verifyInterval, "HAProxy": b.haproxySocket(),
+		"Witness": b.witness,
 	})
 	return errors.Join(err,
 		os.WriteFile(filepath.Join(b.Dir, "secret"), w.secret, 0o600),
@@ -101,7 +105,15 @@ func (Buoy) Start(b *Balancer) (*sandbox.Process, error) {
 		}
 		env = append(env, variant.ClockVariable+"="+b.clockFile())
 	}
-	return b.start(-10, log, env, b.world.opts.Binary, "--config", b.configFile(), "run")
+	return b.start(-10, log, env, b.program(), "--config", b.configFile(), "run")
+}
+
+// program is the build of buoy that this balancer runs.
+func (b *Balancer) program() string {
+	if b.upgraded {
+		return b.world.opts.Next
+	}
+	return b.world.opts.Binary
 }
 
 // Answers waits for the administration socket.

@@ -138,7 +138,7 @@ func (s *Scene) swap(r *rand.Rand) {
 func draw(r *rand.Rand) []Fault {
 	all := slices.DeleteFunc(Faults(), func(f Fault) bool {
 		// Those that need a world of their own, or that `lan` is not made for.
-		return f.Stepped || slices.Contains([]string{"wiped", "join-in-partition"}, f.Key) ||
+		return f.Stepped || f.Upgraded || slices.Contains([]string{"wiped", "join-in-partition"}, f.Key) ||
 			strings.HasPrefix(f.Key, "loss-") || strings.HasPrefix(f.Key, "delay-")
 	})
 	first := all[r.IntN(len(all))]

@@ -36,8 +36,13 @@ type Fault struct {
 	Moves bool
 	// Stepped: it needs a daemon whose wall clock can be stepped (package variant).
 	Stepped bool
+	// Upgraded: it needs a second build of the daemon.
+	Upgraded bool
 	// Hold is how long it lasts at least; 0 is until the address has moved.
 	Hold time.Duration
+	// Long is how long it may last beyond what others do, for one that goes through many
+	// rounds.
+	Long time.Duration
 	// Touches is what it gets hold of: two faults that touch the same thing do not go
 	// together. Alone goes with no other.
 	Touches []string
@@ -86,7 +91,7 @@ func (w *World) NewScene() (*Scene, error) {
 // recovery is how long the world may take to come to rest again.
 func (w *World) Try(ctx context.Context, f Fault, within, recovery time.Duration) (report.Trial, error) {
 	// No fault waits for ever, whatever becomes of what it waits for.
-	ctx, cancel := context.WithTimeout(ctx, f.Hold+within+2*restBound)
+	ctx, cancel := context.WithTimeout(ctx, f.Hold+f.Long+within+2*restBound)
 	defer cancel()
 	s, err := w.NewScene()
 	if err != nil {

@@ -12,6 +12,7 @@ func Faults() []Fault {
 	return slices.Concat(
 		touching(haproxyFaults(), "haproxy"),
 		touching(daemonFaults(), "daemon"),
+		touching(plannedFaults(), Alone),
 		touching(networkFaults(), "network"),
 		touching(roughFaults(), "network"),
 		touching(machineFaults(), "machine"),
@@ -103,17 +104,6 @@ func daemonFaults() []Fault {
 			// Whether the address moves there and back, or not at all, is the daemon's choice.
 			Begin: func(ctx context.Context, s *Scene) error {
 				return errors.Join(s.Victim.StopDaemon(ctx), s.Victim.StartDaemon(ctx))
-			},
-		},
-		{
-			Key: "rolling-restart", Title: "all daemons restarted, one after the other", Touches: []string{Alone}, Hold: time.Second,
-			Begin: func(ctx context.Context, s *Scene) error {
-				for _, b := range append(append([]*Balancer{}, s.Others...), s.Victim) {
-					if err := errors.Join(b.StopDaemon(ctx), b.StartDaemon(ctx), s.AwaitRest(ctx)); err != nil {
-						return err
-					}
-				}
-				return nil
 			},
 		},
 		{

@@ -54,7 +54,8 @@ func Parts() []Part {
 	return []Part{
 		{"three balancers", lan, []string{
 			"haproxy-killed", "haproxy-hung", "haproxy-stopped", "haproxy-reloaded",
-			"daemon-killed", "daemon-stopped", "daemon-hung", "daemon-restarted", "rolling-restart", "all-killed",
+			"daemon-killed", "daemon-stopped", "daemon-hung", "daemon-restarted", "all-killed",
+			"transfer", "preempted", "rolling-restart", "rolling-upgrade",
 			"unplugged", "silent", "mute", "deaf", "leader-alone", "bridge", "cloud-lost",
 			"saturated", "duplicates", "disk-full", "disk-full-failover",
 		}},
@@ -77,7 +78,7 @@ func ShortParts() []Part {
 	lan := Options{Balancers: 3, Assign: 200 * time.Millisecond}
 	return []Part{{"three balancers", lan, []string{
 		"haproxy-killed", "haproxy-hung", "haproxy-reloaded", "daemon-killed", "daemon-hung", "silent", "leader-alone",
-		"bridge", "drift", "api-500", "late-write", "rolling-restart",
+		"bridge", "drift", "api-500", "late-write", "transfer", "rolling-restart",
 	}}}
 }
 
@@ -107,6 +108,7 @@ func (l *Lab) part(ctx context.Context, number int, p Part) (suffered int, err e
 	o := p.Options
 	o.Self, o.Binary, o.Seed = l.Self, l.Binary, l.Seed+uint64(number)
 	var faults []Fault
+	upgraded := false
 	for _, key := range p.Faults {
 		f, err := FindFault(key)
 		if err != nil {
@@ -114,8 +116,15 @@ func (l *Lab) part(ctx context.Context, number int, p Part) (suffered int, err e
 		}
 		faults = append(faults, f)
 		o.Stepped = o.Stepped || f.Stepped
+		upgraded = upgraded || f.Upgraded
 	}
 	l.say("\n%s", p.Name)
+	if upgraded {
+		if o.Next, err = l.build(ctx, variant.Next()); err != nil {
+			return 0, err
+		}
+		defer func() { _ = os.Remove(o.Next) }()
+	}
 	if o.Stepped {
 		if o.Binary, err = l.build(ctx, variant.SteppedClock()); err != nil {
 			return 0, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -24,8 +25,12 @@ type Options struct {
 	// Binary is the buoy program under test, Self this program, AssignIP the one that
 	// keepalived's notify_master runs.
 	Binary, Self, AssignIP string
+	// Next is another build of buoy, for an upgrade; "" if no fault needs it.
+	Next string
 	// Balancers is how many, 1 to 9.
 	Balancers int
+	// Witness adds a member that only votes.
+	Witness bool
 	// Assign is how long the cloud takes to move the address.
 	Assign time.Duration
 	// Seed is where all chance comes from.
@@ -39,6 +44,8 @@ type Options struct {
 	Settle time.Duration
 	// Stepped: Binary's wall clock can be stepped (package variant).
 	Stepped bool
+	// Pauses are how long daemons are frozen by the fault "paused"; nil means the usual ones.
+	Pauses []time.Duration
 }
 
 // World is one set of hosts with everything on them. Its methods and those of its
@@ -51,6 +58,7 @@ type World struct {
 	Record    *Recorder
 
 	opts        Options
+	chance      *rand.Rand
 	system      System
 	cloudHost   *wire.Host
 	client      *client
@@ -74,7 +82,10 @@ func NewWorld(ctx context.Context, o Options, s System) (*World, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, restBound)
 	defer cancel()
-	w := &World{opts: o, system: s, Record: newRecorder(), connections: connections{open: map[net.Conn]bool{}}}
+	w := &World{
+		opts: o, system: s, chance: rand.New(rand.NewPCG(o.Seed, 0)),
+		Record: newRecorder(), connections: connections{open: map[net.Conn]bool{}},
+	}
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
@@ -153,7 +164,7 @@ func (w *World) makeCloud(context.Context) error {
 	w.Cloud = dotest.New(dotest.Options{
 		Latency: dotest.Fixed(w.opts.Assign),
 		// A lab asks far more often than an hour of real life would.
-		Limits:     dotest.Limits{Hour: 1 << 30, Minute: 1 << 30},
+		Limits: dotest.Limits{Hour: 1 << 30, Minute: 1 << 30},
 		OnAssigned: func(_ netip.Addr, _, to int) {
 			w.route(to)
 			w.routed.note()
@@ -212,6 +223,9 @@ func (w *World) makeBalancers(ctx context.Context) error {
 			return err
 		}
 	}
+	if w.opts.Witness {
+		return w.addWitness(ctx)
+	}
 	return nil
 }
 
@@ -258,7 +272,12 @@ func (w *World) Start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, restBound)
 	defer cancel()
 	for _, b := range w.Balancers {
-		if err := errors.Join(b.StartHAProxy(ctx), b.StartDaemon(ctx)); err != nil {
+		if !b.witness {
+			if err := b.StartHAProxy(ctx); err != nil {
+				return err
+			}
+		}
+		if err := b.StartDaemon(ctx); err != nil {
 			return err
 		}
 	}

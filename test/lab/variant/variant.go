@@ -37,6 +37,19 @@ type Variant struct {
 	Add map[string]string
 }
 
+// Next is the product under another version: what a rolling upgrade puts in its place.
+func Next() Variant {
+	return Variant{
+		Name:   "next",
+		Breaks: "nothing: members of two versions share a cluster",
+		Scene:  "every daemon restarted as the other build, one after the other",
+		Edits:  []Edit{{File: "cmd/buoy/version.go", Old: `var version = "dev"`, New: `var version = "` + NextVersion + `"`}},
+	}
+}
+
+// NextVersion is what the daemon of Next calls itself.
+const NextVersion = "v-next"
+
 // Build compiles cmd/buoy of the module at root with v's changes to the binary out, in
 // the way of a release. The module itself is not touched.
 func Build(ctx context.Context, v Variant, root, out string) error {
