@@ -77,6 +77,17 @@ func stepClock(key, title string, by time.Duration) Fault {
 func membershipFaults() []Fault {
 	return []Fault{
 		{
+			Key: "each-lost", Title: "each member cut off (cable pulled), one after the other", Hold: time.Second, Long: 3 * restBound,
+			Begin: func(ctx context.Context, s *Scene) error {
+				for _, b := range s.Balancers {
+					if err := errors.Join(s.lose(ctx, b), s.AwaitRest(ctx)); err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+		},
+		{
 			Key: "wiped", Title: "a data directory lost, another machine joins instead", Hold: time.Second,
 			// One that has lost its data has forgotten its votes: until `join --replace` exists
 			// it must be refused, and is gone for good.
@@ -114,6 +125,23 @@ func membershipFaults() []Fault {
 			},
 		},
 	}
+}
+
+// lose cuts a member off until the client is served by another one, and for a while.
+func (s *Scene) lose(ctx context.Context, b *Balancer) error {
+	if err := b.Unplug(); err != nil {
+		return err
+	}
+	err := s.awaitHolder(ctx, func(holder *Balancer) bool { return holder != b })
+	if err == nil {
+		served, cancel := context.WithTimeout(ctx, restBound)
+		defer cancel()
+		err = s.client.awaitServed(served, s.World)
+	}
+	if err != nil {
+		err = fmt.Errorf("without %s: %w", b.Name, err)
+	}
+	return errors.Join(err, pause(ctx, 2*time.Second), b.Plug())
 }
 
 // grow adds a balancer, which joins through another one.

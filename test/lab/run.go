@@ -48,16 +48,17 @@ type Part struct {
 // Parts are what `make lab` goes through: every fault once.
 func Parts() []Part {
 	lan := Options{Balancers: 3, Assign: 200 * time.Millisecond}
-	wan, five, seven := lan, lan, lan
+	wan, one, two, witness, five, seven := lan, lan, lan, lan, lan, lan
 	wan.Timing = "wan"
-	five.Balancers, seven.Balancers = 5, 7
+	one.Balancers, two.Balancers, five.Balancers, seven.Balancers = 1, 2, 5, 7
+	witness.Balancers, witness.Witness = 2, true
 	return []Part{
 		{"three balancers", lan, []string{
 			"haproxy-killed", "haproxy-hung", "haproxy-stopped", "haproxy-reloaded",
 			"daemon-killed", "daemon-stopped", "daemon-hung", "daemon-restarted", "all-killed",
 			"transfer", "preempted", "rolling-restart", "rolling-upgrade",
 			"unplugged", "silent", "mute", "deaf", "leader-alone", "bridge", "cloud-lost",
-			"saturated", "duplicates", "disk-full", "disk-full-failover",
+			"saturated", "duplicates", "disk-full", "disk-full-failover", "each-lost",
 		}},
 		{"three balancers, the cloud broken", lan, []string{
 			"api-401", "api-404", "api-422", "api-429", "api-500", "api-slow", "api-hangs", "api-lost", "api-errored", "droplet-busy",
@@ -68,6 +69,12 @@ func Parts() []Part {
 		// The lost voter still counts: three of four must live.
 		{"a data directory lost", lan, []string{"wiped", "haproxy-killed"}},
 		{"membership in motion", lan, []string{"join-in-partition", "haproxy-killed"}},
+		// What these cannot survive, buoy status says.
+		{"one balancer", one, []string{"haproxy-reloaded", "daemon-restarted", "all-killed", "drift"}},
+		{"two balancers", two, []string{"haproxy-killed", "transfer", "daemon-restarted", "rolling-restart", "all-killed", "drift"}},
+		{"two balancers and a witness", witness, []string{
+			"each-lost", "haproxy-killed", "daemon-killed", "transfer", "preempted", "rolling-upgrade", "leader-alone", "drift",
+		}},
 		{"five balancers", five, []string{"haproxy-killed", "daemon-killed", "leader-alone", "bridge"}},
 		{"seven balancers", seven, []string{"haproxy-killed", "silent", "rolling-restart"}},
 	}
