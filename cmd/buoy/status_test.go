@@ -126,6 +126,7 @@ lb2     BACKUP       80/100    balancer  10.0.0.2:7400  1.2.3    haproxy FAILS: 
 lb3     UNREACHABLE  90        balancer  10.0.0.3:7400  1.2.3    -
 
 warning no leader: of the address, and of all members but lb2, this is what the log last said
+warning without a leader nobody moves the address; 2 of 3 voters must be in contact to elect one
 warning lb2: check haproxy fails: no usable backend
 DEGRADED no leader: a quorum of voters is not in contact
 `

@@ -95,8 +95,10 @@ func transitionView(t *fsm.Transition, members []cluster.MemberStatus) *api.Tran
 func warnings(s cluster.Status) []string {
 	found := make([]string, 0)
 	if s.LeaderID == "" && len(s.Members) > 0 {
-		found = append(found, fmt.Sprintf("no leader: of the address, and of all members but %s, this is what the log last said", s.Self.Name))
+		found = append(found, fmt.Sprintf("no leader: of the address, and of all members but %s, this is what the log last said", s.Self.Name),
+			fmt.Sprintf("without a leader nobody moves the address; %d of %d voters must be in contact to elect one", s.Voters/2+1, s.Voters))
 	}
+	found = append(found, sizeWarnings(s)...)
 	for _, m := range s.Members {
 		switch {
 		case m.State != cluster.StateUnreachable:
