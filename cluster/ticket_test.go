@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,6 +212,48 @@ func TestTicketOfAnotherTermIsVoid(t *testing.T) {
 			t.Errorf("a void ticket was stored: %+v", after)
 		}
 	})
+}
+
+// TestSuspendedGuest freezes the whole machine at every point of a claim: its monotonic
+// clock stands still, CLOCK_BOOTTIME goes on. What was proved before gives no right
+// afterwards, and a new ticket does.
+func TestSuspendedGuest(t *testing.T) {
+	for _, d := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, TicketLife, 5 * time.Second, time.Minute} {
+		t.Run(d.String(), func(t *testing.T) {
+			three(t, func(t *testing.T, w *world) {
+				b := w.boxes["lb1"]
+				var slept atomic.Int64
+				suspend := func() { slept.Add(int64(d)) }
+				// The same node with a clock that is the claim's alone.
+				n := &Node{cfg: b.node.cfg, raft: b.node.raft, fsm: b.node.fsm, seen: b.node.seen, log: b.node.log}
+				n.cfg.Boottime = func() time.Duration { return b.node.cfg.Boottime() + time.Duration(slept.Load()) }
+				fence, released := n.fence(another(n.raft.CurrentTerm()))
+				defer released()
+
+				resume := b.disk.hang()
+				time.AfterFunc(time.Millisecond, func() { suspend(); resume() })
+				if _, _, err := fence(context.Background()); !errors.Is(err, errNoTicket) {
+					t.Errorf("%v after a suspend while the ticket was committed, want no ticket", err)
+				}
+				for _, begun := range []bool{false, true} {
+					check, done, err := fence(context.Background())
+					w.must(err)
+					if begun {
+						w.must(check())
+					}
+					suspend()
+					if err := check(); !errors.Is(err, errNoTicket) {
+						t.Errorf("%v after a suspend, write begun: %t; want no ticket", err, begun)
+					}
+					done()
+				}
+				check, done, err := fence(context.Background())
+				w.must(err)
+				w.must(check())
+				done()
+			})
+		})
+	}
 }
 
 func TestFenceReleasesOnceAndOnlyWhatStillMatters(t *testing.T) {
