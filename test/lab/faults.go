@@ -13,6 +13,7 @@ func Faults() []Fault {
 		touching(haproxyFaults(), "haproxy"),
 		touching(daemonFaults(), "daemon"),
 		touching(plannedFaults(), Alone),
+		pausedFaults(),
 		touching(networkFaults(), "network"),
 		touching(roughFaults(), "network"),
 		touching(machineFaults(), "machine"),

@@ -56,7 +56,7 @@ func Parts() []Part {
 		{"three balancers", lan, []string{
 			"haproxy-killed", "haproxy-hung", "haproxy-stopped", "haproxy-reloaded",
 			"daemon-killed", "daemon-stopped", "daemon-hung", "daemon-restarted", "all-killed",
-			"transfer", "preempted", "rolling-restart", "rolling-upgrade",
+			"transfer", "preempted", "rolling-restart", "rolling-upgrade", "paused",
 			"unplugged", "silent", "mute", "deaf", "leader-alone", "bridge", "cloud-lost",
 			"saturated", "duplicates", "disk-full", "disk-full-failover", "each-lost",
 		}},

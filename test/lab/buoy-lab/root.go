@@ -83,6 +83,7 @@ func runCommand(f *flags) *cobra.Command {
 	o := lab.Options{}
 	c.Flags().IntVar(&o.Balancers, "balancers", 3, "how many, with faults that are named")
 	c.Flags().BoolVar(&o.Witness, "witness", false, "and a witness, likewise")
+	c.Flags().DurationSliceVar(&o.Pauses, "pauses", nil, `how long "paused" freezes daemons, likewise, such as 0.1s,60s`)
 	c.Flags().StringVar(&o.Timing, "timing", "lan", "buoy's timing, likewise")
 	c.Flags().DurationVar(&o.Assign, "assign", 200*time.Millisecond, "how long the cloud takes, likewise")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
