@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -34,6 +35,7 @@ func (l *Lab) Chaos(ctx context.Context, total time.Duration) error {
 			Binary: l.Binary, Self: l.Self, Seed: l.Seed + leg,
 			Balancers: []int{3, 3, 5}[r.IntN(3)],
 			Assign:    []time.Duration{0, 200 * time.Millisecond, time.Second}[r.IntN(3)],
+			Pauses:    []time.Duration{randomPause(r)},
 		}
 		l.say("\n%6s leg %d: %d balancers, the cloud takes %v", since(began), leg+1, o.Balancers, o.Assign)
 		n, err := l.leg(ctx, o, r, min(legLength, total-time.Since(began)))
@@ -82,7 +84,7 @@ func (l *Lab) leg(ctx context.Context, o Options, r *rand.Rand, length time.Dura
 // round draws one fault, or two that do not get in one another's way, lets them last and
 // has the world recover.
 func (l *Lab) round(ctx context.Context, w *World, r *rand.Rand) (faults int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 4*restBound) // nothing in it waits for ever
+	ctx, cancel := context.WithTimeout(ctx, 4*restBound+longestPauses) // nothing in it waits for ever
 	defer cancel()
 	began := cluster.Boottime()
 	var scenes []*Scene
@@ -126,6 +128,11 @@ func (l *Lab) round(ctx context.Context, w *World, r *rand.Rand) (faults int, er
 	}
 	l.say("    %s", w.afterRound(began))
 	return len(scenes), nil
+}
+
+// randomPause is 0.1 s to 60 s, as likely of one order of magnitude as of another.
+func randomPause(r *rand.Rand) time.Duration {
+	return time.Duration(math.Pow(600, r.Float64()) * float64(100*time.Millisecond))
 }
 
 // swap makes a balancer the victim that does not hold the address.

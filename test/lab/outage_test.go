@@ -111,6 +111,23 @@ func TestDrawIsTheSeeds(t *testing.T) {
 	}
 }
 
+func TestRandomPauses(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	short := 0
+	for range 1000 {
+		d := randomPause(r)
+		if d < 100*time.Millisecond || d > time.Minute {
+			t.Fatalf("a pause of %v", d)
+		}
+		if d < time.Second {
+			short++
+		}
+	}
+	if short < 250 || short > 450 { // 36 %
+		t.Errorf("%d of 1000 are below a second", short)
+	}
+}
+
 func TestAddressesOfBalancers(t *testing.T) {
 	for n := 1; n <= 9; n++ {
 		if got := numberOf(addressOf(n)); got != n {

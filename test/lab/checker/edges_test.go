@@ -2,6 +2,7 @@ package checker_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/buoy-lb/buoy/test/lab/checker"
 )
@@ -25,6 +26,13 @@ func TestJudgeAtTheEdges(t *testing.T) {
 			h.write("lb1", 4, 55*s)
 			h.Tickets[3].Seq = 3
 		}, "", nil},
+
+		{"P1: released, and hung before it could say so", hungWithTicket(1020 * ms), "", nil},
+		{"P1: hung before its write was answered", func(h *history) {
+			hungWithTicket(1020 * ms)(h)
+			h.Writes[0].Accepted = 0
+		}, "P1", []string{"tickets overlap"}},
+		{"P1: hung after the other's ticket", hungWithTicket(1800 * ms), "P1", []string{"tickets overlap"}},
 
 		{"P2: a holder without a vote", cutAt(60*s, func(h *history) {
 			h.truth(50*s, "take lb1's vote", checker.Truth{MayMove: true}).change("lb1", func(c *checker.Condition) { c.Voter = false })
@@ -143,5 +151,15 @@ func strandedWithLb3(inMotion bool) func(*history) {
 		h.ticket("lb1", 4, 2, 55*s)
 		h.write("lb1", 4, 55010*ms)
 		h.End = 60 * s
+	})
+}
+
+// hungWithTicket has lb1, which has just written, be hung at that time, and lb2 take a
+// ticket at 1.7 s, in the lifetime of lb1's.
+func hungWithTicket(at time.Duration) func(*history) {
+	return cutAt(1500*ms, func(h *history) {
+		h.truth(at, "hang lb1", checker.Truth{MayMove: true}).daemon("lb1", false)
+		h.ticket("lb2", 3, 1, 1700*ms)
+		h.End = 3 * s
 	})
 }
