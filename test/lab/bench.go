@@ -20,12 +20,14 @@ import (
 
 // Bench says what `make bench` measures.
 type Bench struct {
-	Trials  int
-	Docs    string // folder of benchmarks.md and benchmarks.svg
-	Results string // file of all figures
-	Version string // of buoy
-	Faults  []string
-	Systems []string
+	Trials int
+	// Transfers is how many planned transfers are measured.
+	Transfers int
+	Docs      string // folder of benchmarks.md and benchmarks.svg
+	Results   string // file of all figures
+	Version   string // of buoy
+	Faults    []string
+	Systems   []string
 	// Quiet and Load are how long nothing is done, and how long all cores are busy.
 	Quiet, Load time.Duration
 }
@@ -65,8 +67,8 @@ func (l *Lab) Bench(ctx context.Context, b Bench) error {
 		}
 	}
 	for _, key := range b.Faults {
-		if f, err := FindFault(key); err != nil || !f.Shared || !f.Moves {
-			return usagef("no fault %q that is compared", key)
+		if f, err := FindFault(key); err != nil || !f.measured() && !slices.Contains(plannedKeys(), key) {
+			return usagef("no fault %q that is measured", key)
 		}
 	}
 	r := report.Results{
@@ -78,9 +80,9 @@ func (l *Lab) Bench(ctx context.Context, b Bench) error {
 	}
 	var faults []Fault
 	for _, f := range Faults() {
-		if f.Shared && f.Moves && chosen(b.Faults, f.Key) {
+		if f.measured() && chosen(b.Faults, f.Key) {
 			faults = append(faults, f)
-			r.Faults = append(r.Faults, report.Fault{Key: f.Key, Title: f.Title, Note: f.Note, Shared: true})
+			r.Faults = append(r.Faults, report.Fault{Key: f.Key, Title: f.Title, Note: f.Note, Shared: f.Shared})
 		}
 	}
 	began := time.Now()
@@ -97,9 +99,15 @@ func (l *Lab) Bench(ctx context.Context, b Bench) error {
 			}
 		}
 	}
+	if err := l.planned(ctx, b, &r); err != nil {
+		return fmt.Errorf("planned moves: %w", err)
+	}
 	report.Table(r, l.Out)
 	return Publish(r, b.Docs)
 }
+
+// measured reports whether the benchmark has the systems, or buoy alone, suffer f.
+func (f Fault) measured() bool { return (f.Shared || f.Own) && f.Moves }
 
 func chosen(keys []string, key string) bool {
 	return len(keys) == 0 || slices.Contains(keys, key)

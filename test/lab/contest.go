@@ -29,6 +29,9 @@ func (c *contest) run(ctx context.Context, faults []Fault, trials int) error {
 		return err
 	}
 	for _, f := range faults {
+		if f.Own && c.system.Key() != report.Buoy {
+			continue
+		}
 		for range trials {
 			if err := c.trial(ctx, f); err != nil {
 				return err

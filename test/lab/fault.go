@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -32,6 +33,8 @@ type Fault struct {
 	Note  string // what to know when reading its figures
 	// Shared: keepalived can suffer it too, so that it is compared.
 	Shared bool
+	// Own: it has no like with keepalived, and buoy's figures for it are of interest.
+	Own bool
 	// Moves: the address has to leave its holder. Whether it may is the judge's business.
 	Moves bool
 	// Stepped: it needs a daemon whose wall clock can be stepped (package variant).
@@ -58,7 +61,9 @@ type Scene struct {
 	Victim *Balancer
 	Others []*Balancer
 
-	undo []func()
+	// struck is when the fault really came, if Begin had to prepare it; 0: when it began.
+	struck time.Duration
+	undo   []func()
 }
 
 // later is undone when the fault ends, last first.
@@ -102,6 +107,7 @@ func (w *World) Try(ctx context.Context, f Fault, within, recovery time.Duration
 	if err := f.Begin(ctx, s); err != nil {
 		return report.Trial{}, fmt.Errorf("%s: %w", f.Key, err)
 	}
+	began = cmp.Or(s.struck, began)
 	if err := w.lastUntil(ctx, f, s, began, within); err != nil {
 		return report.Trial{}, fmt.Errorf("%s: %w", f.Key, err)
 	}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/buoy-lb/buoy/assigner/dotest"
+	"github.com/buoy-lb/buoy/cluster"
 )
 
 // Faults are all that the lab knows, in the order in which `make lab` goes through them.
@@ -90,6 +93,20 @@ func daemonFaults() []Fault {
 			End:   startDaemon,
 		},
 		{
+			Key: "daemon-killed-asking", Title: "daemon killed (-9) while it asks the cloud", Own: true, Moves: true,
+			Touches: []string{"daemon", "haproxy", "cloud"},
+			Note:    "It has a ticket (750 ms), which the next one has to wait out. HAProxy of the one before is dead, so nobody is served.",
+			Begin:   killAsking,
+			End: func(ctx context.Context, s *Scene) error {
+				for _, b := range s.Balancers {
+					if err := b.StartDaemon(ctx); err != nil {
+						return err
+					}
+				}
+				return s.Victim.StartHAProxy(ctx)
+			},
+		},
+		{
 			Key: "daemon-stopped", Title: "daemon stopped in order", Note: serves, Shared: true, Moves: true,
 			Begin: func(ctx context.Context, s *Scene) error { return s.Victim.StopDaemon(ctx) },
 			End:   startDaemon,
@@ -122,4 +139,26 @@ func daemonFaults() []Fault {
 			},
 		},
 	}
+}
+
+// killAsking has the next balancer ask for the address of one whose HAProxy is dead, gets
+// it no answer, and kills it.
+func killAsking(ctx context.Context, s *Scene) error {
+	s.Note("requests to move the address hang", Cause{Rough: true})
+	s.Cloud.Inject(dotest.Fault{Method: "POST", Path: assignPath, Effect: dotest.Hang})
+	defer func() {
+		s.Cloud.ClearFaults()
+		s.Smooth("requests are answered", Cause{MayMove: true})
+	}()
+	before, claimant := len(s.Cloud.Writes(time.Time{})), s.next()
+	if claimant == nil {
+		return errors.New("nobody could take over")
+	}
+	s.Victim.KillHAProxy()
+	if err := s.awaitWrites(ctx, before+1); err != nil {
+		return err
+	}
+	s.struck = cluster.Boottime()
+	claimant.KillDaemon()
+	return nil
 }

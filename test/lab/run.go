@@ -55,7 +55,7 @@ func Parts() []Part {
 	return []Part{
 		{"three balancers", lan, []string{
 			"haproxy-killed", "haproxy-hung", "haproxy-stopped", "haproxy-reloaded",
-			"daemon-killed", "daemon-stopped", "daemon-hung", "daemon-restarted", "all-killed",
+			"daemon-killed", "daemon-killed-asking", "daemon-stopped", "daemon-hung", "daemon-restarted", "all-killed",
 			"transfer", "preempted", "rolling-restart", "rolling-upgrade", "paused",
 			"unplugged", "silent", "mute", "deaf", "leader-alone", "bridge", "cloud-lost",
 			"saturated", "duplicates", "disk-full", "disk-full-failover", "each-lost",

@@ -177,6 +177,7 @@ func benchCommand(f *flags) *cobra.Command {
 		},
 	}
 	c.Flags().IntVar(&b.Trials, "trials", 10, "of each fault and system")
+	c.Flags().IntVar(&b.Transfers, "transfers", 100, "planned ones, back and forth")
 	c.Flags().StringVar(&b.Docs, "docs", "docs", "folder of benchmarks.md and benchmarks.svg")
 	c.Flags().StringVar(&b.Results, "results", "results.json", "file of all figures")
 	c.Flags().StringVar(&b.Version, "buoy-version", "", "what to call the daemon under test")

@@ -53,6 +53,14 @@ cloud's time to move the address is in it. 0 means that no request failed.
 
 {stages}
 
+## Planned moves
+
+An operator's doing, or the return of a balancer: nothing is wrong, the old holder serves
+until the cloud has moved the address, and no request need fail. A request that is under
+way at that very moment is cut with any system: a TCP connection does not follow an address.
+
+{planned}
+
 ## Moves without cause
 
 Nothing here is a reason to move the address.
@@ -93,6 +101,7 @@ func blocks(r Results) []block {
 		{"slower", slower(r)},
 		{"outage", outageTable(r)},
 		{"stages", stages(r)},
+		{"planned", planned(r)},
 		{"moves", moves(r)},
 		{"odd", odd(r)},
 		{"faults", faults(r)},

@@ -98,13 +98,17 @@ func sample() Results {
 			{"floor", "8 busy loops on 2 cores", 90, 325, 4400, 210, 1450},
 			{"tuned", "8 busy loops on 2 cores", 600, 1, 29000, 4, 400},
 		},
+		Planned: []Planned{
+			{"buoy transfer", 4, 4, 400, 1, 0, []float64{21, 30, 24, 26}, []float64{48, 55, 61, 50}},
+			{"rolling | restart", 2, 3, 900, 0, 2, []float64{31.5}, nil},
+		},
 	}
 }
 
 // extremes are results from which nothing can be drawn, or hardly.
 func extremes() map[string]Results {
 	empty := sample()
-	empty.Cells, empty.Quiet = nil, nil
+	empty.Cells, empty.Quiet, empty.Planned = nil, nil, nil
 	hollow := sample()
 	for i := range hollow.Cells {
 		hollow.Cells[i].Trials = nil
@@ -401,13 +405,14 @@ func TestProseSurvivesRefresh(t *testing.T) {
 
 func TestResultsThatContradictThemselvesAreRefused(t *testing.T) {
 	for name, spoil := range map[string]func(*Results){
-		"a system twice":    func(r *Results) { r.Systems[1].Key = "buoy" },
-		"a fault twice":     func(r *Results) { r.Faults[1].Key = r.Faults[0].Key },
-		"a cell twice":      func(r *Results) { r.Cells[1].System = "buoy" },
-		"an unknown fault":  func(r *Results) { r.Cells[1].Fault = "x" },
-		"an unknown system": func(r *Results) { r.Cells[1].System = "x" },
-		"quiet, unknown":    func(r *Results) { r.Quiet[1].System = "x" },
-		"not a number":      func(r *Results) { r.Cells[1].Trials[0].Outage = at(math.NaN()) },
+		"a system twice":     func(r *Results) { r.Systems[1].Key = "buoy" },
+		"a fault twice":      func(r *Results) { r.Faults[1].Key = r.Faults[0].Key },
+		"a cell twice":       func(r *Results) { r.Cells[1].System = "buoy" },
+		"an unknown fault":   func(r *Results) { r.Cells[1].Fault = "x" },
+		"an unknown system":  func(r *Results) { r.Cells[1].System = "x" },
+		"quiet, unknown":     func(r *Results) { r.Quiet[1].System = "x" },
+		"planned, no number": func(r *Results) { r.Planned[0].Asked[1] = math.NaN() },
+		"not a number":       func(r *Results) { r.Cells[1].Trials[0].Outage = at(math.NaN()) },
 	} {
 		r := sample()
 		spoil(&r)

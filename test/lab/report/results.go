@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -34,6 +35,8 @@ type Results struct {
 	Faults  []Fault  `json:"faults"`
 	Cells   []Cell   `json:"cells"`
 	Quiet   []Quiet  `json:"quiet"`
+	// Planned is buoy's alone: an operator of keepalived has no such commands.
+	Planned []Planned `json:"planned"`
 }
 
 // Machine is what the run ran on. What is empty or zero is not printed.
@@ -178,6 +181,13 @@ func (r Results) check() error {
 	for _, q := range r.Quiet {
 		if !systems[q.System] {
 			return fmt.Errorf("results: %q without a fault for system %q, which is not listed", q.Condition, q.System)
+		}
+	}
+	for _, p := range r.Planned {
+		for _, v := range slices.Concat(p.Decided, p.Asked) {
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				return fmt.Errorf("results: planned move %q has a time that is not a number", p.What)
+			}
 		}
 	}
 	return nil

@@ -33,10 +33,17 @@ func Table(r Results, w io.Writer) {
 	if len(g.rows) > 0 {
 		g.text(w)
 	}
+	if len(r.Planned) > 0 {
+		if len(g.rows) > 0 {
+			fmt.Fprintln(w)
+		}
+		p := plannedGrid(r, oneLine, "PLANNED MOVE", "N", "MOVES", "REQUESTS", "FAILED", "CUT", "DECIDED p50/p99/max", "COMMAND p50/p99/max")
+		p.text(w)
+	}
 	if len(r.Quiet) == 0 {
 		return
 	}
-	if len(g.rows) > 0 {
+	if len(g.rows)+len(r.Planned) > 0 {
 		fmt.Fprintln(w)
 	}
 	q := quietGrid(r, oneLine, "WITHOUT A FAULT", "SYSTEM", "WATCHED", "MOVES", "PER MINUTE", "REQUESTS", "FAILED", "LONGEST GAP")
