@@ -3,6 +3,9 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -80,7 +83,50 @@ func haproxyFaults() []Fault {
 				return nil
 			},
 		},
+		{
+			Key: "haproxy-reload-failed", Title: "HAProxy reloaded with a broken configuration", Shared: true, Hold: 3 * time.Second,
+			Begin: func(_ context.Context, s *Scene) error {
+				s.Note("a reload of HAProxy of "+s.Victim.Name+" fails", Cause{})
+				s.later(func() {
+					_ = s.Victim.writeHAProxyConfig() // as it was
+					s.Victim.ReloadHAProxy()
+				})
+				if err := s.Victim.breakHAProxyConfig(); err != nil {
+					return err
+				}
+				s.Victim.ReloadHAProxy()
+				return nil
+			},
+		},
+		{
+			Key: "haproxy-full", Title: "HAProxy at its maxconn", Shared: true, Hold: 5 * time.Second,
+			Note: "Who holds no connection waits in vain: it is full, and would be so elsewhere.",
+			Begin: func(_ context.Context, s *Scene) error {
+				s.Note("HAProxy of "+s.Victim.Name+" full", Cause{Rough: true})
+				return s.hold("tcp", net.JoinHostPort(FloatingIP.String(), "80"), haproxyMaxconn+100, "HAProxy has room")
+			},
+		},
+		{
+			Key: "stats-busy", Title: "all 10 sessions of HAProxy's stats socket taken", Shared: true, Hold: 5 * time.Second,
+			Begin: func(_ context.Context, s *Scene) error {
+				s.Note("stats socket of "+s.Victim.Name+" busy", Cause{Rough: true})
+				return s.hold("unix", s.Victim.haproxySocket(), 10, "stats socket has room")
+			},
+		},
 	}
+}
+
+// hold has the client's host keep connections open for as long as the fault lasts.
+func (s *Scene) hold(network, address string, connections int, afterwards string) error {
+	p, err := startOn(s.client.host, 0, os.Stderr, nil, s.opts.Self, "hold", network, address, fmt.Sprint(connections))
+	if err != nil {
+		return err
+	}
+	s.later(func() {
+		p.Kill()
+		s.Smooth(afterwards, Cause{})
+	})
+	return nil
 }
 
 func daemonFaults() []Fault {

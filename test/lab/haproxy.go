@@ -12,7 +12,7 @@ import (
 // backend does not need.
 const haproxyConfig = `global
   stats socket %[1]s mode 660 level user
-  maxconn 2000
+  maxconn %[5]d
 
 defaults
   mode http
@@ -36,8 +36,16 @@ func (b *Balancer) haproxyFile() string    { return filepath.Join(b.Dir, "haprox
 func (b *Balancer) haproxySocket() string  { return filepath.Join(b.Dir, "haproxy.sock") }
 
 func (b *Balancer) writeHAProxyConfig() error {
-	text := fmt.Sprintf(haproxyConfig, b.haproxySocket(), b.Name, router, backendPort)
+	text := fmt.Sprintf(haproxyConfig, b.haproxySocket(), b.Name, router, backendPort, haproxyMaxconn)
 	return os.WriteFile(b.haproxyFile(), []byte(text), 0o644)
+}
+
+// haproxyMaxconn is more than the client ever needs.
+const haproxyMaxconn = 2000
+
+// breakHAProxyConfig makes the file one that HAProxy refuses, for its next reload.
+func (b *Balancer) breakHAProxyConfig() error {
+	return os.WriteFile(b.haproxyFile(), []byte("nonsense\n"), 0o644)
 }
 
 func dialOnce(address string) error {

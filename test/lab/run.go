@@ -55,6 +55,7 @@ func Parts() []Part {
 	return []Part{
 		{"three balancers", lan, []string{
 			"haproxy-killed", "haproxy-hung", "haproxy-stopped", "haproxy-reloaded",
+			"haproxy-reload-failed", "haproxy-full", "stats-busy",
 			"daemon-killed", "daemon-killed-asking", "daemon-stopped", "daemon-hung", "daemon-restarted", "all-killed",
 			"transfer", "preempted", "rolling-restart", "rolling-upgrade", "paused",
 			"unplugged", "silent", "mute", "deaf", "leader-alone", "bridge", "cloud-lost",

@@ -34,7 +34,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringVar(&f.root, "root", ".", "folder of buoy's source, to build variants from")
 	c.PersistentFlags().Uint64Var(&f.seed, "seed", 0, "where all chance comes from (0: the clock)")
 	c.PersistentFlags().StringVar(&f.keep, "keep", "lab-failures", "folder for the record of a run that fails")
-	c.AddCommand(runCommand(f), chaosCommand(f), mutantsCommand(f), benchCommand(f), reportCommand(), listCommand(), checkCommand(), clientCommand(), spinCommand())
+	c.AddCommand(runCommand(f), chaosCommand(f), mutantsCommand(f), benchCommand(f), reportCommand(), listCommand(), checkCommand(), clientCommand(), spinCommand(), holdCommand())
 	return c
 }
 
@@ -144,6 +144,15 @@ func clientCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "client", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return lab.RunClient(cmd.Context(), cmd.OutOrStdout()) },
+	}
+}
+
+func holdCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "hold NETWORK ADDRESS CONNECTIONS", Hidden: true, Args: cobra.ExactArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return lab.Hold(cmd.Context(), args[0], args[1], args[2])
+		},
 	}
 }
 
