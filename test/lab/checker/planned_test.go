@@ -46,12 +46,14 @@ func TestPlannedMovesLoseNoRequest(t *testing.T) {
 		"none failed": {func(*history) {}, "", nil, checker.Tally{Moves: 1, Requests: 60}},
 		"refused before the move": {
 			func(h *history) { h.fails(moved-10*ms, moved-5*ms) },
-			"P8", []string{"P8 at 1m2s", "1 of 61 requests", "connection reset", `"buoy transfer lb2"`},
+			"P8",
+			[]string{"P8 at 1m2s", "1 of 61 requests", "connection reset", `"buoy transfer lb2"`},
 			checker.Tally{Moves: 1, Requests: 61, Failed: 1},
 		},
 		"refused after the move": {
 			func(h *history) { h.fails(turned+5*ms, turned+6*ms); h.fails(turned+7*ms, turned+8*ms) },
-			"P8", []string{"2 of 62 requests"},
+			"P8",
+			[]string{"2 of 62 requests"},
 			checker.Tally{Moves: 1, Requests: 62, Failed: 2},
 		},
 		"under way as the network turned": {
