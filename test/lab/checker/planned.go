@@ -29,10 +29,10 @@ func Planned(h History) (sum Tally) {
 	return sum
 }
 
-// losses is P8.
+// losses is P8. Where the address did not move in the end, no move has cost anything.
 func (c *court) losses() {
 	for _, s := range c.planned() {
-		if t, first := c.tally(s); t.Failed > 0 {
+		if t, first := c.tally(s); t.Moves > 0 && t.Failed > 0 {
 			c.complain("P8", first.Begun, "%d of %d requests fail in a planned move, the first with %q, none of them under way when the address moved",
 				t.Failed, t.Requests, first.Error)
 		}
