@@ -39,6 +39,7 @@ var plays = map[string]play{
 	"stale-health":         {nil, stolenFromTheSick},
 	"no-stepdown":          {nil, failover()},
 	"no-own-fault":         {nil, tokenGone},
+	"one-witness":          {func(o *Options) { o.Equal = true }, bridged},
 	"eager-preempt":        {func(o *Options) { o.NoPreempt = true }, comeBack},
 	"equal-moves":          {func(o *Options) { o.Equal = true }, comeBack},
 	"forgetful-vote":       {nil, blackout},
@@ -116,6 +117,20 @@ func comeBack(ctx context.Context, s *Scene) error {
 		return err
 	}
 	return pause(ctx, 5*time.Second)
+}
+
+// bridged cuts the holder and the last balancer from one another. The first cut is nobody's
+// reason to move.
+func bridged(ctx context.Context, s *Scene) error {
+	far := s.Others[len(s.Others)-1]
+	s.Switch.SpoilBoth(s.Victim.Name, far.Name, cutLine)
+	s.Note(s.Victim.Name+" and "+far.Name+" cut from one another", Cause{})
+	s.later(func() {
+		s.Switch.Heal()
+		s.Note("network healed", Cause{})
+	})
+	defer s.undoAll()
+	return pause(ctx, playSettle)
 }
 
 func leaderAlone(ctx context.Context, s *Scene) error {

@@ -98,6 +98,19 @@ func rankMutants() []Variant {
 			}},
 		},
 		{
+			Name:     "one-witness",
+			Breaks:   "A follower that finds the leader gone stands for election without asking the others.",
+			Property: "P5",
+			Scene: "One priority for all, so that whom a wrong election makes leader also claims (else it would give the " +
+				"lead back). Cut the holder and another from one another in both directions: a bridge partition. The other " +
+				"one hears nothing, and stands past the third's loyalty to its leader. No daemon may do anything here.",
+			Edits: []Edit{{
+				File: "cluster/succession.go",
+				Old:  "\tif witnesses < n.majority() {\n",
+				New:  "\tif witnesses < 1 {\n",
+			}},
+		},
+		{
 			Name:     "eager-preempt",
 			Breaks:   "A node with preempt: false takes the address from a healthy holder of lower rank.",
 			Property: "P5",
