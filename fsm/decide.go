@@ -25,6 +25,8 @@ import (
 //     record's, if that is still eligible; else it is empty, and goes to the highest
 //     rank at once, whatever its preempt settings: they speak of a healthy holder.
 //   - Nobody eligible: the address stays where it is, where keepalived drops it.
+//   - Damping: a node that keeps losing the lead through its health takes over later each
+//     time, unless nobody else may. It keeps a lead that it has, and an address.
 func Decide(p Policy, v View, now time.Time) Decision {
 	if !v.Leader {
 		return Decision{Kind: Wait, Reason: following(v)}
@@ -67,7 +69,7 @@ func (r *round) inFlight() (Decision, bool) {
 	}
 	switch r.v.Busy {
 	case ActionLook:
-		if r.fit || len(r.targets) > 0 {
+		if d, ok := r.requested(); !r.onlyLooks() || ok && d.Kind == Transfer {
 			return Decision{Kind: Abort, Reason: Reason{Code: ReasonBusy, Detail: string(r.v.Busy)}}, true
 		}
 	case ActionClaim:
@@ -82,6 +84,15 @@ func (r *round) inFlight() (Decision, bool) {
 	return Decision{Kind: Wait, Reason: Reason{Code: ReasonBusy, Detail: string(r.v.Busy)}}, true
 }
 
+// onlyLooks says that the leader may not claim, and has nobody to hand over to now.
+func (r *round) onlyLooks() bool {
+	if !r.fit {
+		return len(r.targets) == 0
+	}
+	_, kept := r.incumbentIn(r.barred)
+	return kept
+}
+
 // requested answers an operator. A leader that must go anyway goes to the best node if
 // it cannot go where the operator asked: that is left to unfit.
 func (r *round) requested() (Decision, bool) {
@@ -89,7 +100,7 @@ func (r *round) requested() (Decision, bool) {
 		return Decision{}, false
 	}
 	want := r.v.Request.Target
-	for _, c := range r.targets {
+	for _, c := range slices.Concat(r.targets, r.damped) { // damping is not meant for people
 		if want == "" || want == c.Member.ID {
 			return r.transfer(c, Reason{Code: ReasonRequested}), true
 		}
@@ -132,18 +143,23 @@ func (r *round) unfit() (Decision, bool) {
 		why.Code = ReasonSelfIneligible
 		return r.transfer(r.targets[0], why), true
 	}
-	recheck := r.now.Add(r.recheck())
 	if len(r.barred) > 0 {
 		why.Code, why.Member = ReasonOnlyBarred, r.barred[0].label()
 	}
+	return r.look(why), true
+}
+
+// look is what a leader does that leaves the address where it is, because of why.
+func (r *round) look(why Reason) Decision {
+	recheck := r.now.Add(r.recheck())
 	if len(r.ips) > 0 && !r.ips[0].Due.After(r.now) {
-		return Decision{Kind: Look, IP: r.ips[0].IP, Reason: why, Next: recheck}, true
+		return Decision{Kind: Look, IP: r.ips[0].IP, Reason: why, Next: recheck}
 	}
 	times := append(r.backoffs(), recheck)
 	for _, ip := range r.ips {
 		times = append(times, ip.Due)
 	}
-	return Decision{Kind: Wait, Reason: why, Next: r.next(times...)}, true
+	return Decision{Kind: Wait, Reason: why, Next: r.next(times...)}
 }
 
 // settling: a new leader does not claim what a member of higher rank would take from it
@@ -191,14 +207,25 @@ func (r *round) promise(c Candidate) Candidate {
 	return c
 }
 
-// incumbent: a leader by chance gives the lead to the holder of record.
+// incumbent: a leader by chance gives the lead to the holder of record. While that does
+// not work, the address stays there all the same: it is in good hands.
 func (r *round) incumbent() (Decision, bool) {
-	for _, c := range r.targets {
-		if r.seated(c) {
-			return r.transfer(c, Reason{Code: ReasonIncumbent}), true
-		}
+	if c, ok := r.incumbentIn(slices.Concat(r.targets, r.damped)); ok {
+		return r.transfer(c, Reason{Code: ReasonIncumbent}), true
+	}
+	if c, ok := r.incumbentIn(r.barred); ok {
+		return r.look(Reason{Code: ReasonIncumbentBarred, Member: c.label()}), true
 	}
 	return Decision{}, false
+}
+
+// incumbentIn finds the one of cs that is seated.
+func (r *round) incumbentIn(cs []Candidate) (Candidate, bool) {
+	i := slices.IndexFunc(cs, r.seated)
+	if i < 0 {
+		return Candidate{}, false
+	}
+	return cs[i], true
 }
 
 // seated says that c, eligible, is the holder of record and the leader, who is not, may
@@ -220,7 +247,8 @@ func (r *round) vacant() bool {
 
 // empty says that nobody eligible holds the address.
 func (r *round) empty() bool {
-	return r.vacant() && !slices.ContainsFunc(r.targets, func(c Candidate) bool { return c.Member.ID == r.v.Incumbent })
+	eligible := slices.Concat(r.targets, r.damped, r.barred)
+	return r.vacant() && !slices.ContainsFunc(eligible, func(c Candidate) bool { return c.Member.ID == r.v.Incumbent })
 }
 
 // outranked: the best rival whose time has come takes over.
@@ -279,12 +307,13 @@ func (r *round) challenge(c Candidate) (due time.Time, why Reason) {
 
 // ownFault: where this node fails by its own fault, any eligible one may do better.
 func (r *round) ownFault() (Decision, bool) {
-	if len(r.targets) == 0 {
+	able := slices.Concat(r.targets, r.damped)
+	if len(able) == 0 {
 		return Decision{}, false
 	}
 	for _, ip := range r.ips {
 		if ip.OwnFaults > 0 && ip.OwnFaults >= r.p.OwnFaults {
-			return r.transfer(r.targets[0], Reason{Code: ReasonOwnFault, IP: ip.IP}), true
+			return r.transfer(able[0], Reason{Code: ReasonOwnFault, IP: ip.IP}), true
 		}
 	}
 	return Decision{}, false
@@ -305,6 +334,9 @@ func (r *round) hold() Decision {
 	if len(r.barred) > 0 && r.barred[0].priority() > r.self.priority() {
 		why = Reason{Code: ReasonBarred, Member: r.barred[0].label()}
 	}
+	if len(r.damped) > 0 && r.damped[0].priority() > r.self.priority() {
+		why = r.dampedFrom(r.damped[0])
+	}
 	times := r.backoffs()
 	for i, c := range r.rivals() {
 		due, reason := r.challenge(c)
@@ -317,4 +349,12 @@ func (r *round) hold() Decision {
 		times = append(times, ip.Due)
 	}
 	return Decision{Kind: Wait, Reason: why, Next: r.next(times...)}
+}
+
+// dampedFrom says why c, of higher priority, does not lead.
+func (r *round) dampedFrom(c Candidate) Reason {
+	return Reason{
+		Code: ReasonDamped, Member: c.label(), Rank: c.priority(), Over: r.self.priority(),
+		Falls: c.Report.Falls, Delay: DampingDelay(c.Report.Falls),
+	}
 }

@@ -72,6 +72,9 @@ func candidates(t *rapid.T) []Candidate {
 				Health:   pick(HealthOK, HealthOK, HealthOK, HealthDegraded, HealthDegraded, HealthFault, HealthUnknown, "new").Draw(t, "health"),
 				Priority: priorities.Draw(t, "priority"),
 			}
+			if !mostly.Draw(t, "calm") {
+				c.Report.Damped, c.Report.Falls = true, 3
+			}
 			if !mostly.Draw(t, "can claim") {
 				c.Report.ClaimFault = "token"
 			}
@@ -114,11 +117,12 @@ type facts struct {
 	self         Candidate
 	fit          bool
 	targets      []Candidate // eligible others out of back-off, in the View's order
-	higher, best *Candidate  // the best target, if it is of higher priority; the best target
+	choice       []Candidate // those that damping leaves
+	higher, best *Candidate  // the best of them, if it is of higher priority; the best of them
 	ownFault     bool
 	sane, busy   bool
 	byChance     bool       // leads by an election and is neither holder nor preferred
-	incumbent    *Candidate // then: the holder of record, if it is a target
+	incumbent    *Candidate // then: the holder of record, if it is eligible
 }
 
 func find(v View) (f facts) {
@@ -126,16 +130,27 @@ func find(v View) (f facts) {
 		return c.Member.Role == RoleBalancer && !c.Drained && c.Voter && c.Reachable && c.CaughtUp && c.Report != nil &&
 			(c.Report.Health == HealthOK || c.Report.Health == HealthDegraded) && c.Report.ClaimFault == ""
 	}
+	f.byChance = v.Vacant && v.Incumbent != v.Self && v.Preferred != v.Self
 	ids := map[string]int{}
 	for _, c := range v.Candidates {
 		ids[c.Member.ID]++
 		if c.Member.ID == v.Self {
 			f.self, f.fit = c, may(c)
-		} else if may(c) && !c.BackoffUntil.After(start) {
+			continue
+		}
+		if may(c) && !c.BackoffUntil.After(start) {
 			f.targets = append(f.targets, c)
 		}
+		if may(c) && f.byChance && c.Member.ID == v.Incumbent {
+			f.incumbent = &c
+		}
 	}
-	for _, c := range f.targets {
+	isCalm := func(c Candidate) bool { return !c.Report.Damped }
+	f.choice = slices.Clone(f.targets)
+	if f.fit && isCalm(f.self) || slices.ContainsFunc(f.targets, isCalm) {
+		f.choice = slices.DeleteFunc(f.choice, func(c Candidate) bool { return !isCalm(c) })
+	}
+	for _, c := range f.choice {
 		if f.best == nil || Outranks(c, *f.best) {
 			f.best = &c
 		}
@@ -145,10 +160,6 @@ func find(v View) (f facts) {
 	}
 	for _, ip := range v.IPs {
 		f.ownFault = f.ownFault || ip.OwnFaults >= DefaultPolicy.OwnFaults
-	}
-	f.byChance = v.Vacant && v.Incumbent != v.Self && v.Preferred != v.Self
-	if i := slices.IndexFunc(f.targets, func(c Candidate) bool { return c.Member.ID == v.Incumbent }); i >= 0 && f.byChance {
-		f.incumbent = &f.targets[i]
 	}
 	f.busy = v.Busy != ActionNone
 	f.sane = len(ids) == len(v.Candidates) && ids[v.Self] == 1 && ids[""] == 0
@@ -210,6 +221,10 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 		return !v.Leader || !f.sane || f.incumbent == nil || f.incumbent.Report.Health != HealthOK ||
 			m.Priority == OwnerPriority || m.Preempt && m.PreemptDelay == 0 || d.Kind != Claim
 	},
+	"a damped node gets the lead only for want of another": func(v View, f facts, d Decision) bool {
+		return d.Kind != Transfer || v.Request != nil || f.ownFault || d.Reason.Code == ReasonIncumbent ||
+			slices.ContainsFunc(f.choice, func(c Candidate) bool { return c.Member.ID == d.Target })
+	},
 	"only the holder of record gets the address for being it": func(v View, f facts, d Decision) bool {
 		return d.Reason.Code != ReasonIncumbent || f.byChance && d.Target == v.Incumbent
 	},
@@ -228,11 +243,11 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 	"a leader that has lost more by its checks yields at once to the best of higher priority": func(v View, f facts, d Decision) bool {
 		return !v.Leader || !f.sane || f.busy || v.Request != nil || f.higher == nil ||
 			f.self.Report.Health != HealthDegraded || lost(f.self) <= lost(*f.higher) || d.Kind == Transfer && d.Target == f.higher.Member.ID ||
-			settling(d) || d.Reason.Code == ReasonIncumbent
+			settling(d) || d.Reason.Code == ReasonIncumbent || d.Reason.Code == ReasonIncumbentBarred
 	},
 	"undisturbed, what is due is claimed": func(v View, f facts, d Decision) bool {
 		return !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || f.higher != nil || f.ownFault ||
-			d.Kind == Claim || settling(d) || d.Reason.Code == ReasonIncumbent ||
+			d.Kind == Claim || settling(d) || d.Reason.Code == ReasonIncumbent || d.Reason.Code == ReasonIncumbentBarred ||
 			!slices.ContainsFunc(v.IPs, func(ip IPView) bool { return !ip.Due.After(start) })
 	},
 	"settling ends": func(v View, _ facts, d Decision) bool {

@@ -118,6 +118,9 @@ func (c Candidate) priority() int {
 	return c.Report.Priority
 }
 
+// damped says that c is to stay out of the lead while anybody else may have it.
+func (c Candidate) damped() bool { return c.Report != nil && c.Report.Damped }
+
 // penalty is what c's checks cost it of its priority; negative if they raise it.
 func (c Candidate) penalty() int { return c.Member.Priority - c.priority() }
 

@@ -56,9 +56,11 @@ const (
 	ReasonSettling Code = "settling"
 	// ReasonIncumbent: the leader was elected by chance, and Member, the holder of record,
 	// is in good health: the address stays there. ReasonIncumbentStarts: as soon as
-	// Member's first checks have passed.
+	// Member's first checks have passed. ReasonIncumbentBarred: Member has the address, and
+	// gets the lead back when its back-off is over.
 	ReasonIncumbent       Code = "incumbent"
 	ReasonIncumbentStarts Code = "incumbent_starts"
+	ReasonIncumbentBarred Code = "incumbent_barred"
 	// ReasonVacant: nobody eligible holds the address, so that Member, of the highest
 	// rank, gets it whatever its preempt settings.
 	ReasonVacant Code = "vacant"
@@ -73,6 +75,9 @@ const (
 	ReasonDelayed Code = "preempt_delay"
 	// ReasonNoPreempt: Member outranks the leader and has preempt: false.
 	ReasonNoPreempt Code = "no_preempt"
+	// ReasonDamped: Member outranks the leader, and has lost the lead through its health too
+	// often (Falls): it waits until its health has been good for Delay.
+	ReasonDamped Code = "damped"
 	// ReasonPreferred: Member outranks the leader, whom an operator put there.
 	ReasonPreferred Code = "preferred"
 	// ReasonOwnFault: the leader cannot look after IP by its own fault; Member may.
@@ -95,8 +100,9 @@ type Reason struct {
 	Rank, Over int
 	// IP is the floating IP that the reason is about, if it is about one.
 	IP netip.Addr
-	// Delay is Member's preempt_delay.
+	// Delay is Member's preempt_delay, or what damps it; Falls is why it is damped.
 	Delay time.Duration
+	Falls int
 	// Detail is what the code alone does not say, in words.
 	Detail string
 }
@@ -128,12 +134,14 @@ var sentences = map[Code]string{
 	ReasonSettling:        "the first checks of {member} are still running ({rank}>{over})",
 	ReasonIncumbent:       "{member} holds the address in good health",
 	ReasonIncumbentStarts: "the first checks of {member}, which holds the address, are still running",
+	ReasonIncumbentBarred: "{member} holds the address in good health; it is barred from the lead after a failed hand-over",
 	ReasonVacant:          "{member} outranks {rank}>{over}; the chair is empty",
 	ReasonOutranked:       "{member} outranks {rank}>{over}",
 	ReasonDegraded:        "{member} outranks {rank}>{over}; the leader is degraded",
 	ReasonOwner:           "{member} outranks {rank}>{over}; it is the owner",
 	ReasonDelayed:         "{member} outranks {rank}>{over}; preempt_delay {delay}",
 	ReasonNoPreempt:       "{member} outranks {rank}>{over}; it does not preempt a healthy leader",
+	ReasonDamped:          "{member} outranks {rank}>{over}; it has failed {falls} times: damped until it has been well for {delay}",
 	ReasonPreferred:       "{member} outranks {rank}>{over}; an operator moved the address here",
 	ReasonOwnFault:        "{ip} fails by the leader's own fault; {member} takes over",
 	ReasonDue:             "{ip} is due",
@@ -146,6 +154,7 @@ func (r Reason) String() string {
 		"{member}", r.Member,
 		"{rank}", strconv.Itoa(r.Rank),
 		"{over}", strconv.Itoa(r.Over),
+		"{falls}", strconv.Itoa(r.Falls),
 		"{ip}", r.IP.String(),
 		"{delay}", r.Delay.String(),
 		"{detail}", r.Detail,

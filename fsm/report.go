@@ -40,7 +40,7 @@ type Check struct {
 }
 
 // Report is what a node last said of its own health. It enters the log when Health,
-// Priority or ClaimFault change, not with every check.
+// Priority, ClaimFault or Damped change, not with every check.
 type Report struct {
 	// Member is the ID of the node that reports.
 	Member string `json:"member"`
@@ -54,6 +54,11 @@ type Report struct {
 	// ClaimFault says why this node cannot claim the address for reasons of its own
 	// (its token, its route to the API); empty when it can. Not eligible while set.
 	ClaimFault string `json:"claim_fault,omitempty"`
+	// Damped says that the node has lost the lead through its health, and not for the first
+	// time lately: it does not lead while an eligible node that is not damped may. It says
+	// so itself, and takes it back (Damping). Falls is how many times it was; 0 unless Damped.
+	Damped bool `json:"damped,omitempty"`
+	Falls  int  `json:"falls,omitempty"`
 }
 
 // Contact is a member's answer to a probe: who it is, which process, and where it

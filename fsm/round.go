@@ -19,10 +19,10 @@ type round struct {
 	fit    bool   // the leader itself is eligible
 	unfits Reason // and if not, why
 	others []Candidate
-	// targets are the eligible others out of back-off, barred those in it; both best
-	// first.
-	targets, barred []Candidate
-	ips             []IPView // first due first
+	// targets are the eligible others out of back-off, barred those in it, damped those
+	// that are no targets while anybody may lead who is not; all best first.
+	targets, barred, damped []Candidate
+	ips                     []IPView // first due first
 }
 
 // newRound sorts out v, or says what in it makes no sense.
@@ -45,10 +45,27 @@ func newRound(p Policy, v View, now time.Time) (r *round, wrong string) {
 		}
 		r.others = append(r.others, c)
 	}
+	r.damp()
 	r.ips = slices.SortedFunc(slices.Values(v.IPs), func(a, b IPView) int {
 		return cmp.Or(a.Due.Compare(b.Due), a.IP.Compare(b.IP))
 	})
 	return r, ""
+}
+
+// damp takes those out of the targets that have failed too often lately, unless there is
+// nobody else: the leader, or a target.
+func (r *round) damp() {
+	var calm, damped []Candidate
+	for _, c := range r.targets {
+		if c.damped() {
+			damped = append(damped, c)
+		} else {
+			calm = append(calm, c)
+		}
+	}
+	if len(calm) > 0 || r.fit && !r.self.damped() {
+		r.targets, r.damped = calm, damped
+	}
 }
 
 // contradiction says what is wrong with the IDs of candidates.

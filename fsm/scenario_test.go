@@ -47,7 +47,7 @@ func play(t *testing.T, file string, seen map[Code]bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scenario{nodes: map[string]*Candidate{}, seen: seen}
+	s := &scenario{nodes: map[string]*Candidate{}, falls: map[string]Damping{}, seen: seen}
 	var out strings.Builder
 	for block := range strings.SplitSeq(strings.TrimSpace(string(text)), "\n\n") {
 		input, _, _ := strings.Cut(block, "\n----")
@@ -79,6 +79,7 @@ func play(t *testing.T, file string, seen map[Code]bool) {
 type scenario struct {
 	now   time.Duration // since the story began
 	nodes map[string]*Candidate
+	falls map[string]Damping
 	v     View
 	seen  map[Code]bool
 }
@@ -121,28 +122,24 @@ func (s *scenario) decide() string {
 //	down|up|lag|joining|silent lb1   unreachable, back, behind, not voting yet, no report
 //	drained|undrained lb1
 //	backoff lb1 for=60s
+//	falls lb1                      it has just lost the lead through its health
 //	busy claim|transfer|look|none
 //	request [lb1]  /  norequest  /  prefer lb1
 //	ownfaults A=2  /  due A=20s  /  forget lb2
 func (s *scenario) do(words []string) error {
 	if words[0] == "at" {
 		at, err := time.ParseDuration(words[1])
-		if s.now = at; err != nil || len(words) == 2 {
+		if s.now = at; err != nil {
 			return err
 		}
 		words = words[2:]
 	}
-	options := map[string]string{}
-	var args []string
-	for _, w := range words[1:] {
-		if k, v, ok := strings.Cut(w, "="); ok {
-			options[k] = v
-		} else {
-			args = append(args, w)
-		}
+	var err error
+	if len(words) > 0 {
+		err = s.arguments(words)
 	}
-	err := s.command(words, append(args, "", ""), options)
-	for _, c := range s.nodes {
+	for name, c := range s.nodes {
+		s.damp(name, c)
 		if ok, _ := Eligible(*c); !ok {
 			c.EligibleSince = time.Time{}
 		} else if c.EligibleSince.IsZero() {
@@ -152,12 +149,39 @@ func (s *scenario) do(words []string) error {
 	return err
 }
 
+// arguments sorts out the words of a command, and carries it out.
+func (s *scenario) arguments(words []string) error {
+	options := map[string]string{}
+	var args []string
+	for _, w := range words[1:] {
+		if k, v, ok := strings.Cut(w, "="); ok {
+			options[k] = v
+		} else {
+			args = append(args, w)
+		}
+	}
+	return s.command(words, append(args, "", ""), options)
+}
+
+// damp keeps the marks of damping, as each node does for itself.
+func (s *scenario) damp(name string, c *Candidate) {
+	if c.Report == nil {
+		return
+	}
+	d := s.falls[name].Step(s.time(0), *c.Report)
+	s.falls[name] = d
+	c.Report.Damped, c.Report.Falls = false, 0
+	if _, damped := d.Damped(s.time(0)); damped {
+		c.Report.Damped, c.Report.Falls = true, d.Falls
+	}
+}
+
 func (s *scenario) command(words, args []string, options map[string]string) error {
 	c := s.nodes[args[0]]
 	switch words[0] {
 	case "cluster":
 		return s.cluster(words[1:])
-	case "report", "down", "up", "lag", "joining", "silent", "drained", "undrained", "backoff":
+	case "report", "down", "up", "lag", "joining", "silent", "drained", "undrained", "backoff", "falls":
 		if c == nil {
 			return fmt.Errorf("no node %q", args[0])
 		}
@@ -185,6 +209,8 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 		c.Report = nil
 	case "drained", "undrained":
 		c.Drained = words[0] == "drained"
+	case "falls":
+		s.falls[args[0]] = s.falls[args[0]].Fell(s.time(0), *c.Report)
 	case "forget":
 		delete(s.nodes, args[0])
 	case "backoff":
@@ -208,6 +234,7 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 }
 
 func (s *scenario) cluster(members []string) error {
+	clear(s.falls)
 	for i, w := range members {
 		name, list, _ := strings.Cut(w, "=")
 		settings := strings.Split(list, ",")
