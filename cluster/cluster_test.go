@@ -194,6 +194,9 @@ func TestFlappingHealthEndsAtTheBest(t *testing.T) {
 		}
 		w.settles("lb1", 5*time.Second)
 		w.stays(time.Minute)
+		if n := len(w.cloud.writes()); n > 6 {
+			t.Errorf("the address moved %d times; lb1 should have been damped after its second fall", n)
+		}
 		w.cloud.disciplined(t)
 	})
 }

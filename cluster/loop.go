@@ -49,6 +49,8 @@ type loop struct {
 	decided       fsm.Decision
 	logged        fsm.Decision // the last that was not a heartbeat
 	past          map[netip.Addr]address
+	bars          map[string]bar // by member ID; they outlive a tenure
+	damping       damping
 	role          string
 	wasFit        bool                 // when this node last looked at itself
 	drains        map[string]fsm.Drain // as last logged
@@ -90,7 +92,7 @@ type lastLeader struct {
 // leadership over, or with ErrWedged. It may be called once.
 func (n *Node) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l := &loop{Node: n, ctx: work, observed: make(chan raft.Observation, 64)}
+	l := &loop{Node: n, ctx: work, observed: make(chan raft.Observation, 64), bars: map[string]bar{}}
 	observer := raft.NewObserver(l.observed, false, func(o *raft.Observation) bool {
 		switch o.Data.(type) {
 		case raft.RaftState, raft.LeaderObservation:
@@ -152,6 +154,7 @@ func (l *loop) run(ctx context.Context) error {
 // step compares what should be with what is and starts at most one action. It returns
 // how long to wait for new input.
 func (l *loop) step(now time.Time) time.Duration {
+	l.damp(now)
 	l.forward()
 	l.testSelf(now)
 	l.noteFitness(now)

@@ -27,7 +27,6 @@ type peer struct {
 	// asked says that a probe has ended, with or without an answer.
 	asked   bool
 	probing bool
-	backoff time.Time
 }
 
 // schedule is a task with growing pauses.

@@ -66,6 +66,22 @@ func (s *selfReport) setClaimFault(fault string) bool {
 	return true
 }
 
+// setDamped says whether this node stays out of the lead because of its falls; true on a
+// change.
+func (s *selfReport) setDamped(damped bool, falls int) bool {
+	if !damped {
+		falls = 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.report.Damped == damped && s.report.Falls == falls {
+		return false
+	}
+	s.report.Damped, s.report.Falls = damped, falls
+	s.report.Seq++
+	return true
+}
+
 // SetHealth takes the newest results of the local checks. detect is how long the
 // change took to notice, for the record of a move that follows.
 func (n *Node) SetHealth(checks []fsm.Check, detect time.Duration) {

@@ -126,6 +126,7 @@ func (l *loop) startTransfer(d fsm.Decision) {
 	if ownFault {
 		l.blameSelf()
 	}
+	l.falling(d)
 	report, _ := l.self.get()
 	began := time.Now()
 	l.start(fsm.ActionTransfer, func(ctx context.Context, t *tenure) func() {
@@ -189,20 +190,12 @@ func (l *loop) guard(ctx context.Context, id, address string) error {
 
 // transferFailed runs only while this node still leads the term it wanted to give up.
 func (l *loop) transferFailed(t *tenure, h fsm.Handover, ownFault bool, took time.Duration, err error) {
-	bar := barFailed
-	if errors.Is(err, errUnready) {
-		bar = barUnready
-	}
 	if err == nil {
 		err = errors.New("the target did not take over")
 	}
-	p := t.peers[h.To]
-	if p == nil {
-		p = &peer{}
-		t.peers[h.To] = p
-	}
-	p.backoff = time.Now().Add(bar)
+	bar := l.bar(h.To, err)
 	l.log.Warn("transfer failed", "to", l.name(h.To), "reason", h.Reason, "error", err, "took", took, "not_again_for", bar)
+	l.stayed()
 	if h.Requested { // else it is yet to be decided on
 		l.answerRequest("", fmt.Errorf("transfer to %s: %w", l.name(h.To), err))
 	}
@@ -212,6 +205,34 @@ func (l *loop) transferFailed(t *tenure, h fsm.Handover, ownFault bool, took tim
 	}
 	l.probeAll()
 	l.prove()
+}
+
+// bar keeps the member id from being handed the lead again for a while, because of err. It
+// outlives the tenure: an election would else be a way around it.
+func (l *loop) bar(id string, err error) time.Duration {
+	b, pause := bar{after: l.raft.LastIndex()}, barFailed
+	if errors.Is(err, errUnready) {
+		b.after, pause = 0, barUnready // nothing was sent
+	}
+	b.end = time.Now().Add(pause)
+	l.bars[id] = b
+	return pause
+}
+
+// bar is how long a member is not handed the lead.
+type bar struct {
+	end time.Time
+	// after is the last entry when a transfer failed. Who has a later one has answered since:
+	// what the failed transfer may have left in its queue (issue #696) is gone.
+	after uint64
+}
+
+// until is when the bar ends, as of now, for a member whose last entry is last.
+func (b bar) until(now time.Time, last uint64) time.Time {
+	if !b.end.After(now) && b.after > 0 && last <= b.after {
+		return now.Add(tickInterval) // the next probe tells
+	}
+	return b.end
 }
 
 // blameSelf marks this node as unable to claim before it hands over, so that its rank

@@ -29,10 +29,7 @@ func (l *loop) view(now time.Time) fsm.View {
 	v.Leader, v.Term, v.LeaderSince = t.ready(), t.term, t.since
 	v.Preferred = state.Preferred
 	v.Vacant = !t.origin.appointed && !t.claimedAny()
-	if len(l.cfg.FloatingIPs) > 0 {
-		// All addresses move together: the first one's holder is the holder.
-		v.Incumbent = state.Claims[l.cfg.FloatingIPs[0]].Holder
-	}
+	v.Incumbent = l.incumbent(state)
 	// Nobody is refused as a target because he has not been asked yet.
 	if l.request != nil && !l.probing() {
 		v.Request = &l.request.Request
@@ -52,6 +49,26 @@ func (l *loop) view(now time.Time) fsm.View {
 		v.IPs = append(v.IPs, fsm.IPView{IP: ip, Due: a.due, OwnFaults: a.ownFaults})
 	}
 	return v
+}
+
+// incumbent is the ID of the holder of record or, if this tenure has found the address
+// elsewhere, of the member that it points to; "" if there is none. All addresses move
+// together: the first one's holder is the holder.
+func (l *loop) incumbent(state fsm.State) string {
+	if len(l.cfg.FloatingIPs) == 0 {
+		return ""
+	}
+	ip := l.cfg.FloatingIPs[0]
+	record, a := state.Claims[ip], l.tenure.ips[ip]
+	if a == nil || a.instance == record.Instance || a.instance == "" && a.verifiedAt.IsZero() {
+		return record.Holder
+	}
+	for id, m := range state.Members {
+		if m.Instance == a.instance && m.Instance != "" {
+			return id
+		}
+	}
+	return ""
 }
 
 // candidate joins what the log says of a member with what it said itself when asked.
@@ -76,6 +93,6 @@ func (l *loop) candidate(s raft.Server, state fsm.State, now time.Time) fsm.Cand
 	c.Member, c.Report = p.contact.Member, &r
 	c.Reachable = now.Sub(p.at) < reachableFor
 	c.CaughtUp = p.contact.LastIndex+maxLag >= l.raft.LastIndex()
-	c.BackoffUntil = p.backoff
+	c.BackoffUntil = l.bars[id].until(now, p.contact.LastIndex)
 	return c
 }
