@@ -19,8 +19,7 @@ type damping struct {
 func (l *loop) falling(d fsm.Decision) {
 	l.damping.before = l.damping.Damping
 	fault := d.Reason.Code == fsm.ReasonSelfIneligible && d.Reason.Cause == fsm.ReasonFault
-	held := l.tenure.origin.appointed || l.tenure.claimedAny()
-	if held && (fault || d.Reason.Code == fsm.ReasonDegraded) {
+	if !l.tenure.byChance() && (fault || d.Reason.Code == fsm.ReasonDegraded) {
 		now := time.Now()
 		r, _ := l.self.get()
 		l.damping.Damping = l.damping.Fell(now, r)

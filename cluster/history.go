@@ -64,6 +64,9 @@ func (l *loop) handover(d fsm.Decision) fsm.Handover {
 	return h
 }
 
+// byChance says that this node leads by an election, and has claimed nothing since.
+func (t *tenure) byChance() bool { return !t.origin.appointed && !t.claimedAny() }
+
 // claimedAny says that this tenure has held an address.
 func (t *tenure) claimedAny() bool {
 	for _, a := range t.ips {

@@ -129,9 +129,9 @@ func (l *loop) startTransfer(d fsm.Decision) {
 	l.falling(d)
 	report, _ := l.self.get()
 	began := time.Now()
-	l.start(fsm.ActionTransfer, func(ctx context.Context, t *tenure) func() {
+	l.start(fsm.ActionTransfer, func(ctx context.Context, _ *tenure) func() {
 		err := l.transfer(ctx, h, report, ownFault)
-		return func() { l.transferFailed(t, h, ownFault, time.Since(began), err) }
+		return func() { l.transferFailed(h, ownFault, time.Since(began), err) }
 	})
 }
 
@@ -189,7 +189,7 @@ func (l *loop) guard(ctx context.Context, id, address string) error {
 }
 
 // transferFailed runs only while this node still leads the term it wanted to give up.
-func (l *loop) transferFailed(t *tenure, h fsm.Handover, ownFault bool, took time.Duration, err error) {
+func (l *loop) transferFailed(h fsm.Handover, ownFault bool, took time.Duration, err error) {
 	if err == nil {
 		err = errors.New("the target did not take over")
 	}

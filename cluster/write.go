@@ -74,7 +74,8 @@ func (l *loop) missing(s fsm.State, now time.Time) []fsm.Command {
 	if s.ClusterID == "" {
 		out = append(out, fsm.Command{Found: &fsm.Found{ClusterID: newClusterID()}})
 	}
-	if s.Preferred != "" && s.Preferred != self {
+	// An operator's choice ends when another has the address, not when raft elects another.
+	if s.Preferred != "" && s.Preferred != self && !t.byChance() {
 		out = append(out, fsm.Command{Leads: &fsm.Leads{Member: self}})
 	}
 	report, _ := l.self.get()

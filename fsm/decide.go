@@ -234,10 +234,16 @@ func (r *round) seated(c Candidate) bool {
 	if !r.vacant() || c.Member.ID != r.v.Incumbent {
 		return false
 	}
-	self := r.self.Member
-	outranks := r.self.priority() > c.priority()
-	unhindered := self.Priority == OwnerPriority || c.Report.Health == HealthDegraded && c.penalty() > r.self.penalty() || self.Preempt && self.PreemptDelay == 0
-	return !outranks || !unhindered
+	self, degraded := r.self.Member, c.Report.Health == HealthDegraded && c.penalty() > r.self.penalty()
+	switch {
+	case r.self.priority() <= c.priority():
+		return true
+	case degraded:
+		return false
+	case r.v.Preferred == c.Member.ID:
+		return true
+	}
+	return self.Priority != OwnerPriority && (!self.Preempt || self.PreemptDelay > 0)
 }
 
 // vacant says that the leader is not, or not yet, whom the others would have to preempt.
@@ -251,8 +257,12 @@ func (r *round) empty() bool {
 	return r.vacant() && !slices.ContainsFunc(eligible, func(c Candidate) bool { return c.Member.ID == r.v.Incumbent })
 }
 
-// outranked: the best rival whose time has come takes over.
+// outranked: the best rival whose time has come takes over. A damped leader by chance takes
+// no empty chair that another can fill.
 func (r *round) outranked() (Decision, bool) {
+	if r.vacant() && r.self.damped() && len(r.targets) > 0 && !r.targets[0].damped() {
+		return r.transfer(r.targets[0], Reason{Code: ReasonSelfDamped, Falls: r.self.Report.Falls}), true
+	}
 	for _, c := range r.rivals() {
 		if due, why := r.challenge(c); !due.IsZero() && !due.After(r.now) {
 			return r.transfer(c, why), true

@@ -209,12 +209,16 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 			(d.Reason.Code == ReasonNobody || d.Reason.Code == ReasonOnlyBarred) && d.Reason.Cause != ""
 	},
 	"an eligible leader yields only to higher priority": func(v View, f facts, d Decision) bool {
-		return d.Kind != Transfer || !f.fit || v.Request != nil || f.ownFault || d.Reason.Code == ReasonIncumbent ||
+		return d.Kind != Transfer || !f.fit || v.Request != nil || f.ownFault || d.Reason.Code == ReasonIncumbent || d.Reason.Code == ReasonSelfDamped ||
 			target(f, d).Report.Priority > f.self.Report.Priority
 	},
 	"a leader by chance takes nothing from an eligible holder of equal or higher priority": func(v View, f facts, d Decision) bool {
 		return !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || f.incumbent == nil ||
 			f.incumbent.Report.Priority < f.self.Report.Priority || d.Kind != Claim
+	},
+	"nor from a healthy one that an operator chose": func(v View, f facts, d Decision) bool {
+		return !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || f.incumbent == nil || d.Kind != Claim ||
+			f.incumbent.Report.Health != HealthOK || v.Preferred != v.Incumbent
 	},
 	"nor from a healthy one of lower priority that it could not preempt": func(v View, f facts, d Decision) bool {
 		m := f.self.Member
@@ -225,11 +229,15 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 		return d.Kind != Transfer || v.Request != nil || f.ownFault || d.Reason.Code == ReasonIncumbent ||
 			slices.ContainsFunc(f.choice, func(c Candidate) bool { return c.Member.ID == d.Target })
 	},
+	"a damped leader by chance claims nothing that another can": func(v View, f facts, d Decision) bool {
+		return !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || !f.byChance || !f.self.Report.Damped ||
+			!slices.ContainsFunc(f.targets, func(c Candidate) bool { return !c.Report.Damped }) || d.Kind != Claim
+	},
 	"only the holder of record gets the address for being it": func(v View, f facts, d Decision) bool {
 		return d.Reason.Code != ReasonIncumbent || f.byChance && d.Target == v.Incumbent
 	},
 	"an empty chair goes to the highest rank, whatever its settings": func(v View, f facts, d Decision) bool {
-		return !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || !f.byChance || f.incumbent != nil ||
+		return d.Reason.Code == ReasonSelfDamped || !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || !f.byChance || f.incumbent != nil ||
 			f.higher == nil || settling(d) || d.Kind == Transfer && d.Target == f.higher.Member.ID
 	},
 	"a healthy leader is preempted only by whom it may be": func(v View, f facts, d Decision) bool {
@@ -246,7 +254,7 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 			settling(d) || d.Reason.Code == ReasonIncumbent || d.Reason.Code == ReasonIncumbentBarred
 	},
 	"undisturbed, what is due is claimed": func(v View, f facts, d Decision) bool {
-		return !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || f.higher != nil || f.ownFault ||
+		return d.Reason.Code == ReasonSelfDamped || !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || f.higher != nil || f.ownFault ||
 			d.Kind == Claim || settling(d) || d.Reason.Code == ReasonIncumbent || d.Reason.Code == ReasonIncumbentBarred ||
 			!slices.ContainsFunc(v.IPs, func(ip IPView) bool { return !ip.Due.After(start) })
 	},

@@ -78,6 +78,9 @@ const (
 	// ReasonDamped: Member outranks the leader, and has lost the lead through its health too
 	// often (Falls): it waits until its health has been good for Delay.
 	ReasonDamped Code = "damped"
+	// ReasonSelfDamped: the leader, elected by chance, is damped after Falls, so Member takes
+	// over.
+	ReasonSelfDamped Code = "self_damped"
 	// ReasonPreferred: Member outranks the leader, whom an operator put there.
 	ReasonPreferred Code = "preferred"
 	// ReasonOwnFault: the leader cannot look after IP by its own fault; Member may.
@@ -142,6 +145,7 @@ var sentences = map[Code]string{
 	ReasonDelayed:         "{member} outranks {rank}>{over}; preempt_delay {delay}",
 	ReasonNoPreempt:       "{member} outranks {rank}>{over}; it does not preempt a healthy leader",
 	ReasonDamped:          "{member} outranks {rank}>{over}; it has failed {falls} times: damped until it has been well for {delay}",
+	ReasonSelfDamped:      "the leader has failed {falls} times lately; {member} takes over",
 	ReasonPreferred:       "{member} outranks {rank}>{over}; an operator moved the address here",
 	ReasonOwnFault:        "{ip} fails by the leader's own fault; {member} takes over",
 	ReasonDue:             "{ip} is due",

@@ -17,8 +17,8 @@ type State struct {
 	Reports   map[string]Report      `json:"reports"`
 	Claims    map[netip.Addr]Holding `json:"claims"`
 	Ticket    Ticket                 `json:"ticket"`
-	// Preferred is the member to which an operator moved leadership; while it leads
-	// in good health nobody preempts it. Empty: none.
+	// Preferred is the member to which an operator moved leadership; while it holds the
+	// address in good health nobody preempts it. Empty: none.
 	Preferred string `json:"preferred,omitempty"`
 	// Drains are the marks in force, by the member's ID.
 	Drains map[string]Drain `json:"drains,omitempty"`
