@@ -49,13 +49,15 @@ func (l *loop) originOf(t *tenure) origin {
 // lead on: its successor's record tells of the fault that began it all.
 func (l *loop) handover(d fsm.Decision) fsm.Handover {
 	t := l.tenure
+	asked := d.Reason.Code == fsm.ReasonRequested
 	h := fsm.Handover{
-		From: l.cfg.Member.ID, To: d.Target, Reason: d.Reason.String(),
-		Requested: d.Reason.Code == fsm.ReasonRequested, Term: t.term,
+		From: l.cfg.Member.ID, To: d.Target, Reason: d.Reason.String(), Term: t.term,
+		// Whom an operator has put there before stays so when it gets the lead back.
+		Requested: asked || d.Target == l.fsm.State().Preferred,
 	}
 	report, detect := l.self.get()
 	switch {
-	case !t.claimedAny() && !h.Requested:
+	case !t.claimedAny() && !asked:
 		h.Reason = t.origin.reason + ", then " + h.Reason
 		h.Detect, h.Elect = t.origin.detect, t.origin.elect+time.Since(t.readyAt)
 	case report.Health == fsm.HealthFault || report.Health == fsm.HealthDegraded:

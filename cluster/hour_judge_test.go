@@ -36,6 +36,8 @@ func (c condition) fit() bool { return c.boots > 0 && !c.gone && !c.fault }
 type ask struct {
 	at time.Duration
 	to string
+	// done: the node said that it was carried out; it may have been even so.
+	done bool
 }
 
 // rest is who held the address, by the cloud's word, at the end of a quiet stretch.
@@ -181,10 +183,15 @@ func (j *judge) drifted() bool {
 	return slices.ContainsFunc(j.drifts, func(at time.Duration) bool { return at > j.moved && at <= j.now })
 }
 
-func (j *judge) asked(name string) bool {
-	return slices.ContainsFunc(j.asks, func(a ask) bool {
+// asked finds an operator's wish that name have the address.
+func (j *judge) asked(name string) (a ask, ok bool) {
+	i := slices.IndexFunc(j.asks, func(a ask) bool {
 		return a.to == name && a.at > j.moved && a.at <= j.now && j.now-a.at < askedFor
 	})
+	if i < 0 {
+		return ask{}, false
+	}
+	return j.asks[i], true
 }
 
 // write judges one write, by the node called name.
@@ -212,11 +219,11 @@ func (j *judge) move(x, h *suspect) {
 	j.moves++
 	from := max(j.moved, j.now-aftermath)
 	gone := j.ever(from, h, h, func(c, _ condition) bool { return c.gone || c.boots == 0 })
-	asked := j.asked(x.Name)
+	asked, ok := j.asked(x.Name)
 	was := j.elected
 	j.elected = false
 	switch {
-	case asked:
+	case asked.done:
 		j.preferred = x.Name
 		return
 	case gone:
@@ -227,7 +234,7 @@ func (j *judge) move(x, h *suspect) {
 		return a.fit() && b.lost > a.lost && x.rank(a) > h.rank(b)
 	}):
 		h.fall(j, h.Priority-60)
-	default:
+	case !ok:
 		j.outranked(x, h, was)
 	}
 	j.preferred = ""

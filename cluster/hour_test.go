@@ -66,6 +66,7 @@ type hour struct {
 	rng       *rand.Rand
 	names     []string
 	now       map[string]condition
+	apart     map[string]bool // cut off
 	forgetful bool
 	asking    sync.WaitGroup
 }
@@ -73,7 +74,7 @@ type hour struct {
 // live lives an hour, drawn from seed. If forgetful, a node forgets its falls when it is
 // well again: the mutant.
 func live(w *world, seed uint64, forgetful bool) chronicle {
-	s := &hour{world: w, rng: rand.New(rand.NewPCG(seed, 1)), now: map[string]condition{}, forgetful: forgetful}
+	s := &hour{world: w, rng: rand.New(rand.NewPCG(seed, 1)), now: map[string]condition{}, apart: map[string]bool{}, forgetful: forgetful}
 	s.people(seed)
 	for end := time.Now().Add(hourLength); time.Now().Before(end); {
 		if s.rng.IntN(3) == 0 {
@@ -230,6 +231,14 @@ func (s *hour) kill(b *box) {
 	if b.node != nil && !s.now[b.name].gone && s.spare() {
 		s.note(b.name, func(c *condition) { c.gone = true })
 		b.kill()
+		s.rewire()
+	}
+}
+
+// rewire restores the cuts, which a kill mends with its own.
+func (s *hour) rewire() {
+	for name := range s.apart {
+		s.isolate(name, true)
 	}
 }
 
@@ -243,7 +252,8 @@ func (s *hour) quit(b *box) {
 func (s *hour) cutOff(b *box) {
 	if b.node != nil && !s.now[b.name].gone && s.spare() {
 		s.note(b.name, func(c *condition) { c.gone = true })
-		s.isolate(b.name, true)
+		s.apart[b.name] = true
+		s.rewire()
 	}
 }
 
@@ -269,7 +279,9 @@ func (s *hour) back(b *box) {
 		return
 	}
 	s.note(b.name, func(c *condition) { c.gone = false })
+	delete(s.apart, b.name)
 	s.isolate(b.name, false)
+	s.rewire()
 }
 
 // whim is an election for no reason.
@@ -294,12 +306,14 @@ func (s *hour) operator(b *box) {
 	if l == nil || b.member.Role == fsm.RoleWitness {
 		return
 	}
-	node := l.node
-	s.asks = append(s.asks, ask{s.at(), b.name})
+	node, began := l.node, s.at()
 	s.t.Logf("%8.3fs an operator asks for %s", s.at().Seconds(), b.name)
 	s.asking.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), askedFor/2)
 		defer cancel()
-		_, _ = node.Transfer(ctx, b.name)
+		_, err := node.Transfer(ctx, b.name)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asks = append(s.asks, ask{began, b.name, err == nil})
 	})
 }

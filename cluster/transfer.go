@@ -131,7 +131,7 @@ func (l *loop) startTransfer(d fsm.Decision) {
 	began := time.Now()
 	l.start(fsm.ActionTransfer, func(ctx context.Context, _ *tenure) func() {
 		err := l.transfer(ctx, h, report, ownFault)
-		return func() { l.transferFailed(h, ownFault, time.Since(began), err) }
+		return func() { l.transferFailed(d, h, time.Since(began), err) }
 	})
 }
 
@@ -189,17 +189,17 @@ func (l *loop) guard(ctx context.Context, id, address string) error {
 }
 
 // transferFailed runs only while this node still leads the term it wanted to give up.
-func (l *loop) transferFailed(h fsm.Handover, ownFault bool, took time.Duration, err error) {
+func (l *loop) transferFailed(d fsm.Decision, h fsm.Handover, took time.Duration, err error) {
 	if err == nil {
 		err = errors.New("the target did not take over")
 	}
 	bar := l.bar(h.To, err)
 	l.log.Warn("transfer failed", "to", l.name(h.To), "reason", h.Reason, "error", err, "took", took, "not_again_for", bar)
 	l.stayed()
-	if h.Requested { // else it is yet to be decided on
+	if d.Reason.Code == fsm.ReasonRequested { // else it is yet to be decided on
 		l.answerRequest("", fmt.Errorf("transfer to %s: %w", l.name(h.To), err))
 	}
-	if ownFault {
+	if d.Reason.Code == fsm.ReasonOwnFault {
 		// Nobody took it: go on trying here.
 		l.self.setClaimFault("")
 	}

@@ -42,7 +42,6 @@ const (
 	// ReasonOnlyBarred: as ReasonNobody, but for Member, which is in back-off.
 	ReasonOnlyBarred Code = "only_barred"
 	// ReasonRequested: an operator asked for Member, or for the best and that is Member.
-	// A Transfer for this reason, and no other, is a Handover with Requested set.
 	ReasonRequested Code = "requested"
 	// ReasonAlreadyLeads: the operator asked for the leader itself.
 	ReasonAlreadyLeads Code = "already_leads"

@@ -71,7 +71,8 @@ type Handover struct {
 	To   string `json:"to"`
 	// Reason is Decision.Reason in words.
 	Reason string `json:"reason"`
-	// Requested marks an operator's transfer: To becomes State.Preferred.
+	// Requested marks an operator's transfer, or the return to whom it chose: To becomes
+	// State.Preferred.
 	Requested bool   `json:"requested,omitempty"`
 	Term      uint64 `json:"term"`
 	// Detect is the time from the fault to the leader's verdict; 0 if there was no fault.
