@@ -81,11 +81,11 @@ type suspect struct {
 	fsm.Member
 	past     []condition
 	fitSince time.Duration
-	// Of damping: low is the priority at the last fall, 0 for FAULT, wellSince when its
-	// health became good again.
-	falls, low int
-	well       bool
-	wellSince  time.Duration
+	// Of damping: the falls that are certain, the spells of bad health, each of which may
+	// have been one, the priority at the last fall (0: FAULT), and since when it is well.
+	falls, spells, low int
+	well               bool
+	wellSince          time.Duration
 }
 
 func (s *suspect) rank(c condition) int { return s.Priority - c.lost }
@@ -127,7 +127,7 @@ func (s *suspect) become(c condition) {
 		s.fitSince = c.at
 	}
 	if c.boots != s.boots { // a restart forgets
-		s.falls, s.low = 0, 0
+		s.falls, s.spells, s.low = 0, 0, 0
 	}
 	s.forget(c.at)
 	s.condition, s.past = c, append(s.past, c)
@@ -137,15 +137,18 @@ func (s *suspect) become(c condition) {
 // heal notes whether the health of s is good at now.
 func (s *suspect) heal(now time.Duration) {
 	well := !s.fault && (s.lost == 0 || s.rank(s.condition) > s.low)
-	if well && !s.well {
+	switch {
+	case well && !s.well:
 		s.wellSince = now
+	case !well && s.well:
+		s.spells++
 	}
 	s.well = well
 }
 
 func (s *suspect) forget(now time.Duration) {
 	if s.well && now-s.wellSince >= 10*time.Minute {
-		s.falls, s.low = 0, 0
+		s.falls, s.spells, s.low = 0, 0, 0
 	}
 }
 
@@ -155,8 +158,15 @@ func (s *suspect) owes(now time.Duration) time.Duration {
 	return delays[min(s.falls, len(delays)-1)]
 }
 
+// damped says that it does not lead yet, for certain.
 func (s *suspect) damped(now time.Duration) bool {
 	return s.owes(now) > 0 && (!s.well || now-s.wellSince < s.owes(now))
+}
+
+// maybeDamped errs on the other side.
+func (s *suspect) maybeDamped(now time.Duration) bool {
+	s.forget(now)
+	return s.spells > 1 && (!s.well || now-s.wellSince < time.Minute)
 }
 
 // ever says whether holds was true at any time from from on: of one node, or of two.
@@ -279,7 +289,7 @@ func (j *judge) patience(x, h *suspect) {
 		return
 	}
 	for _, y := range j.nodes {
-		if y == x || y.Role == fsm.RoleWitness || y.damped(j.now) {
+		if y == x || y.Role == fsm.RoleWitness || y.maybeDamped(j.now) {
 			continue
 		}
 		// Fit all the while: it could have had the address instead.

@@ -38,9 +38,9 @@ func Decide(p Policy, v View, now time.Time) Decision {
 	questions := []func() (Decision, bool){
 		r.inFlight,
 		r.requested,
+		r.incumbent,
 		r.unfit,
 		r.settling,
-		r.incumbent,
 		r.outranked,
 		r.ownFault,
 		r.due,
@@ -86,11 +86,10 @@ func (r *round) inFlight() (Decision, bool) {
 
 // onlyLooks says that the leader may not claim, and has nobody to hand over to now.
 func (r *round) onlyLooks() bool {
-	if !r.fit {
-		return len(r.targets) == 0
+	if _, kept := r.incumbentIn(r.barred); kept {
+		return true
 	}
-	_, kept := r.incumbentIn(r.barred)
-	return kept
+	return !r.fit && len(r.targets) == 0
 }
 
 // requested answers an operator. A leader that must go anyway goes to the best node if
@@ -207,8 +206,8 @@ func (r *round) promise(c Candidate) Candidate {
 	return c
 }
 
-// incumbent: a leader by chance gives the lead to the holder of record. While that does
-// not work, the address stays there all the same: it is in good hands.
+// incumbent: a leader by chance, fit or not, gives the lead to the holder of record. While
+// that does not work, the address stays there all the same: it is in good hands.
 func (r *round) incumbent() (Decision, bool) {
 	if c, ok := r.incumbentIn(slices.Concat(r.targets, r.damped)); ok {
 		return r.transfer(c, Reason{Code: ReasonIncumbent}), true
@@ -229,14 +228,15 @@ func (r *round) incumbentIn(cs []Candidate) (Candidate, bool) {
 }
 
 // seated says that c, eligible, is the holder of record and the leader, who is not, may
-// not take the address from it: the rules are those of challenge, seen from c's chair.
+// not take the address from it: the rules are those of challenge, seen from c's chair. A
+// leader that is unfit or damped takes it from nobody.
 func (r *round) seated(c Candidate) bool {
 	if !r.vacant() || c.Member.ID != r.v.Incumbent {
 		return false
 	}
 	self, degraded := r.self.Member, c.Report.Health == HealthDegraded && c.penalty() > r.self.penalty()
 	switch {
-	case r.self.priority() <= c.priority():
+	case !r.fit || r.self.damped() || r.self.priority() <= c.priority():
 		return true
 	case degraded:
 		return false

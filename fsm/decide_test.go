@@ -201,12 +201,12 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 		return !v.Leader || !f.sane || f.busy || (v.Request != nil) == answered || v.Request == nil && d.Kind == Transfer
 	},
 	"an empty chair is filled at once, by the best": func(v View, f facts, d Decision) bool {
-		return !v.Leader || !f.sane || f.busy || f.fit || f.best == nil || d.Kind == Transfer &&
+		return d.Reason.Code == ReasonIncumbent || d.Reason.Code == ReasonIncumbentBarred || !v.Leader || !f.sane || f.busy || f.fit || f.best == nil || d.Kind == Transfer &&
 			(d.Target == f.best.Member.ID || d.Reason.Code == ReasonRequested)
 	},
 	"nobody eligible: hold and say so": func(v View, f facts, d Decision) bool {
 		return !v.Leader || !f.sane || f.busy || f.fit || f.best != nil || v.Request != nil || (d.Kind == Wait || d.Kind == Look) &&
-			(d.Reason.Code == ReasonNobody || d.Reason.Code == ReasonOnlyBarred) && d.Reason.Cause != ""
+			((d.Reason.Code == ReasonNobody || d.Reason.Code == ReasonOnlyBarred) && d.Reason.Cause != "" || d.Reason.Code == ReasonIncumbentBarred)
 	},
 	"an eligible leader yields only to higher priority": func(v View, f facts, d Decision) bool {
 		return d.Kind != Transfer || !f.fit || v.Request != nil || f.ownFault || d.Reason.Code == ReasonIncumbent || d.Reason.Code == ReasonSelfDamped ||
@@ -232,6 +232,10 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 	"a damped leader by chance claims nothing that another can": func(v View, f facts, d Decision) bool {
 		return !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || !f.byChance || !f.self.Report.Damped ||
 			!slices.ContainsFunc(f.targets, func(c Candidate) bool { return !c.Report.Damped }) || d.Kind != Claim
+	},
+	"an unfit leader by chance leaves the address with an eligible holder": func(v View, f facts, d Decision) bool {
+		return !v.Leader || !f.sane || f.busy || v.Request != nil || f.fit || f.incumbent == nil ||
+			d.Reason.Code == ReasonIncumbent && d.Target == v.Incumbent || d.Reason.Code == ReasonIncumbentBarred
 	},
 	"only the holder of record gets the address for being it": func(v View, f facts, d Decision) bool {
 		return d.Reason.Code != ReasonIncumbent || f.byChance && d.Target == v.Incumbent
