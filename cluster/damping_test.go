@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -173,6 +174,35 @@ func TestBarOutlivesTheTenure(t *testing.T) {
 			t.Errorf("lb1: %s (%s), want it to hold because the others are barred", d.Kind, d.Reason)
 		}
 		w.settles("lb2", 15*time.Second)
+		w.cloud.disciplined(t)
+	})
+}
+
+// TestFailedTransferLeavesNoTrace: neither an operator's choice nor the target's standing
+// changes by a hand-over that did not come about.
+func TestFailedTransferLeavesNoTrace(t *testing.T) {
+	three(t, func(t *testing.T, w *world) {
+		_, err := w.boxes["lb1"].node.Transfer(context.Background(), "lb3")
+		w.must(err)
+		w.settles("lb3", time.Second)
+		time.Sleep(time.Second)
+		before := len(w.cloud.writes())
+		resume := w.boxes["lb2"].disk.hang()
+		if to, err := w.boxes["lb3"].node.Transfer(context.Background(), "lb2"); err == nil {
+			t.Fatalf("leadership was handed to %s, which hangs", to)
+		}
+		time.Sleep(10 * time.Second)
+		resume()
+		time.Sleep(100 * time.Millisecond)
+		w.boxes["lb2"].campaign() // by chance, not appointed
+		time.Sleep(5 * time.Second)
+		w.settles("lb3", 5*time.Second)
+		if more := w.cloud.writes()[before:]; len(more) > 0 {
+			t.Errorf("the address was written: %+v", more)
+		}
+		if s := w.boxes["lb3"].node.fsm.State(); s.Preferred != w.boxes["lb3"].member.ID {
+			t.Errorf("an operator's choice is now %q, want lb3", s.Preferred)
+		}
 		w.cloud.disciplined(t)
 	})
 }

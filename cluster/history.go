@@ -53,7 +53,7 @@ func (l *loop) handover(d fsm.Decision) fsm.Handover {
 	h := fsm.Handover{
 		From: l.cfg.Member.ID, To: d.Target, Reason: d.Reason.String(), Term: t.term,
 		// Whom an operator has put there before stays so when it gets the lead back.
-		Requested: asked || d.Target == l.fsm.State().Preferred,
+		Requested: asked || d.Target == l.preferred(l.fsm.State()),
 	}
 	report, detect := l.self.get()
 	switch {
@@ -64,6 +64,19 @@ func (l *loop) handover(d fsm.Decision) fsm.Handover {
 		h.Detect = detect
 	}
 	return h
+}
+
+// preferred is State.Preferred, but for a hand-over of this tenure that did not come about.
+func (l *loop) preferred(s fsm.State) string {
+	if l.tenure.chosen && l.tenure.announced(s.Handover, l.cfg.Member.ID) {
+		return l.cfg.Member.ID
+	}
+	return s.Preferred
+}
+
+// announced says that h is this tenure's, of the node self.
+func (t *tenure) announced(h fsm.Handover, self string) bool {
+	return h.From == self && h.To != self && h.Term == t.term
 }
 
 // byChance says that this node leads by an election, and has claimed nothing since.

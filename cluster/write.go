@@ -78,6 +78,11 @@ func (l *loop) missing(s fsm.State, now time.Time) []fsm.Command {
 	if s.Preferred != "" && s.Preferred != self && !t.byChance() {
 		out = append(out, fsm.Command{Leads: &fsm.Leads{Member: self}})
 	}
+	if t.announced(s.Handover, self) {
+		// It has failed, or this would not be written. Should raft elect its target by chance,
+		// that one must not take itself for appointed.
+		out = append(out, fsm.Command{Handover: &fsm.Handover{From: self, To: self, Reason: "withdrawn", Requested: t.chosen, Term: t.term}})
+	}
 	report, _ := l.self.get()
 	out = append(out, missingOf(s, l.cfg.Member, report)...)
 	for id, p := range t.peers {
