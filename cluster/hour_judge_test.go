@@ -88,7 +88,7 @@ type suspect struct {
 	wellSince          time.Duration
 }
 
-func (s *suspect) rank(c condition) int { return s.Priority - c.lost }
+func (s *suspect) rank(c condition) int { return max(s.Priority-c.lost, fsm.MinPriority) }
 
 // verdict says what is wrong with c.
 func verdict(c chronicle) *judge {
@@ -243,7 +243,7 @@ func (j *judge) move(x, h *suspect) {
 	case j.ever(from, x, h, func(a, b condition) bool {
 		return a.fit() && b.lost > a.lost && x.rank(a) > h.rank(b)
 	}):
-		h.fall(j, h.Priority-60)
+		h.fall(j, h.rank(h.condition))
 	case !ok:
 		j.outranked(x, h, was)
 	}
@@ -254,6 +254,7 @@ func (j *judge) move(x, h *suspect) {
 func (s *suspect) fall(j *judge, low int) {
 	s.forget(j.now)
 	s.falls++
+	s.spells++
 	s.low, s.well = low, false
 	s.heal(j.now)
 	j.falls++
