@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,7 +119,7 @@ func (s *scenario) decide() string {
 //	elected lb2 ips=A [holder=lb1] as leader, but by an election; holder: the one of record
 //	follow [lb1]                   lb2 follows lb1, or nobody
 //	at 6s                          the time, since the story began
-//	report lb1 [check=FAILING] [weight=-60] [fault=CLAIMFAULT] [running]
+//	report lb1 [check=FAILING,...] [weight=-60,...] [bonus=5] [fault=CLAIMFAULT] [running]
 //	down|up|lag|joining|silent lb1   unreachable, back, behind, not voting yet, no report
 //	drained|undrained lb1
 //	backoff lb1 for=60s
@@ -295,13 +296,20 @@ func (s *scenario) address(command string, options map[string]string) error {
 
 // report is what a node says whose checks stand as the options tell.
 func report(m Member, state string, options map[string]string) *Report {
-	check := Check{Name: "haproxy", Known: state != "running", OK: true}
-	if name := options["check"]; name != "" {
-		check.Name, check.OK = name, false
-		check.Weight, _ = strconv.Atoi(options["weight"])
-		check.Fault = check.Weight == 0
+	checks := []Check{{Name: "haproxy", Known: state != "running", OK: true}}
+	if names := options["check"]; names != "" {
+		checks = nil
+		weights := strings.Split(options["weight"], ",")
+		for i, name := range strings.Split(names, ",") {
+			weight, _ := strconv.Atoi(weights[i])
+			checks = append(checks, Check{Name: name, Known: true, Weight: weight, Fault: weight == 0})
+		}
 	}
-	r := &Report{Member: m.ID, Boot: "boot", Checks: []Check{check}, ClaimFault: options["fault"]}
+	if bonus := options["bonus"]; bonus != "" {
+		weight, _ := strconv.Atoi(bonus)
+		checks = append(checks, Check{Name: "bonus", Known: true, OK: true, Weight: weight})
+	}
+	r := &Report{Member: m.ID, Boot: "boot", Checks: checks, ClaimFault: options["fault"]}
 	r.Health, r.Priority = Assess(m.Priority, r.Checks)
 	return r
 }
@@ -324,3 +332,26 @@ func TestEveryCodeHasItsSentence(t *testing.T) {
 		t.Errorf("sentences for %v\ndeclared are %v", got, want)
 	}
 }
+
+// Each story says at its head which rule it tells, of the RFC or of keepalived, or that there
+// is none.
+func TestScenariosNameTheirSource(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, _, _ := strings.Cut(string(text), "\n\n")
+		head = strings.ReplaceAll(head, "\n# ", " ")
+		if !strings.HasPrefix(head, "#") || !source.MatchString(head) {
+			t.Errorf("%s: its head names no source:\n%s", file, head)
+		}
+	}
+}
+
+// source is a section of RFC 9568, a line or an issue of keepalived, or none.
+var source = regexp.MustCompile(`RFC 9568 section \d|vrrp\w*\.[ch]:\d+|keepalived (issues? \d+|has vrrp_)|No counterpart in VRRP`)
