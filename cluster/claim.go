@@ -47,6 +47,7 @@ var guards = []time.Duration{2 * time.Second, 3 * time.Second, 5 * time.Second, 
 
 // startClaim has the Claimer look whether ip is here, and move it if it is not.
 func (l *loop) startClaim(ip netip.Addr) {
+	l.tenure.tried = true
 	record := l.fsm.State().Claims[ip]
 	a := l.tenure.ips[ip]
 	order := Ensure{IP: ip, Epoch: l.tenure.term}

@@ -15,11 +15,11 @@ type damping struct {
 
 // falling counts the hand-over that begins now, if it is a fall: early enough for the report
 // that goes into the log before it, so that no successor hands back at once. stayed takes it
-// back. A leader by chance in FAULT has no address to lose, and has not fallen.
+// back. A leader that has not even begun to claim only passes the lead on.
 func (l *loop) falling(d fsm.Decision) {
 	l.damping.before = l.damping.Damping
 	fault := d.Reason.Code == fsm.ReasonSelfIneligible && d.Reason.Cause == fsm.ReasonFault
-	if !l.tenure.byChance() && (fault || d.Reason.Code == fsm.ReasonDegraded) {
+	if l.tenure.tried && (fault || d.Reason.Code == fsm.ReasonDegraded) {
 		now := time.Now()
 		r, _ := l.self.get()
 		l.damping.Damping = l.damping.Fell(now, r)

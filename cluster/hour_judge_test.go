@@ -166,7 +166,7 @@ func (s *suspect) damped(now time.Duration) bool {
 // maybeDamped errs on the other side.
 func (s *suspect) maybeDamped(now time.Duration) bool {
 	s.forget(now)
-	return s.spells > 1 && (!s.well || now-s.wellSince < time.Minute)
+	return s.spells > 1 && (!s.well || now-s.wellSince < time.Minute) || s.spells > 0 && s.lost > 0
 }
 
 // ever says whether holds was true at any time from from on: of one node, or of two.
@@ -202,6 +202,11 @@ func (j *judge) asked(name string) (a ask, ok bool) {
 		return ask{}, false
 	}
 	return j.asks[i], true
+}
+
+// overruled says that an operator has had another wish since the last move.
+func (j *judge) overruled() bool {
+	return slices.ContainsFunc(j.asks, func(a ask) bool { return a.to != j.preferred && a.at > j.moved && a.at <= j.now })
 }
 
 // write judges one write, by the node called name.
@@ -268,7 +273,7 @@ func (j *judge) outranked(x, h *suspect, elected bool) {
 	switch {
 	case !above:
 		j.object("%s took the address from %s, which was well and not outranked", x.Name, h.Name)
-	case j.preferred == h.Name:
+	case j.preferred == h.Name && h.lost == 0 && !j.overruled():
 		j.object("%s took the address from %s, where an operator had put it", x.Name, h.Name)
 	case elected: // who was elected by chance, and claimed because its betters did not answer
 	case owner:

@@ -67,6 +67,7 @@ type tenure struct {
 	committed, looked bool
 	readyAt           time.Time
 	origin            origin
+	tried             bool // it has begun to claim
 	chosen            bool // an operator put the lead here; a failed hand-over leaves it so
 
 	peers    map[string]*peer

@@ -104,7 +104,7 @@ func (r *round) requested() (Decision, bool) {
 			return r.transfer(c, Reason{Code: ReasonRequested}), true
 		}
 	}
-	if !r.fit && len(r.targets) > 0 {
+	if !r.fit && !r.onlyLooks() {
 		return Decision{}, false
 	}
 	return Decision{Kind: Refuse, Reason: r.refusal(want), Next: r.next()}, true
