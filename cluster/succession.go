@@ -255,7 +255,7 @@ func (n *Node) gone(ctx context.Context, b beat, silence time.Duration) bool {
 }
 
 // look asks the leader of b itself, once.
-func (n *Node) look(ctx context.Context, b beat, silence time.Duration) verdict {
+func (n *Node) look(ctx context.Context, b beat, silence time.Duration) finding {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.look())
 	defer cancel()
 	c, err := n.cfg.Peers.Probe(ctx, b.leader, n.addressOf(b.leader))
@@ -268,7 +268,7 @@ func (n *Node) look(ctx context.Context, b beat, silence time.Duration) verdict 
 		linked:   n.cfg.Linked(b.leader),
 		silent:   !b.at.IsZero() && time.Since(b.at) >= silence,
 	}
-	return e.verdict()
+	return e.finding()
 }
 
 // look is how long one look at a suspected leader waits for its answer.
@@ -284,20 +284,20 @@ type evidence struct {
 	silent   bool // for longer than a leader that is well ever is
 }
 
-type verdict int
+type finding int
 
 const (
-	unclear verdict = iota
+	unclear finding = iota
 	alive
 	gone
 )
 
-// verdict weighs the evidence. Whoever answers that it leads is alive, whatever else
+// finding weighs the evidence. Whoever answers that it leads is alive, whatever else
 // speaks against it. Whoever answers and leads no more, a process that was restarted for
 // one, will never lead that term again. A refused connection proves that nobody listens
 // only if no stream is left either: a firewall may reject new ones. No answer at all, as of
 // a machine without power or a process that hangs, counts only beside silence.
-func (e evidence) verdict() verdict {
+func (e evidence) finding() finding {
 	switch {
 	case e.heard, e.answered && e.leads:
 		return alive

@@ -11,10 +11,10 @@ import (
 	"github.com/buoy-lb/buoy/fsm"
 )
 
-func TestVerdict(t *testing.T) {
+func TestFinding(t *testing.T) {
 	for name, c := range map[string]struct {
 		e    evidence
-		want verdict
+		want finding
 	}{
 		"nothing is known":                              {evidence{}, unclear},
 		"answers that it leads":                         {evidence{answered: true, leads: true}, alive},
@@ -29,8 +29,8 @@ func TestVerdict(t *testing.T) {
 		"its machine lives, its daemon does not":        {evidence{refused: true, linked: true, silent: true}, gone},
 		"a newer leader was heard, this one leads none": {evidence{heard: true, answered: true}, alive},
 	} {
-		if got := c.e.verdict(); got != c.want {
-			t.Errorf("%s: verdict %d, want %d", name, got, c.want)
+		if got := c.e.finding(); got != c.want {
+			t.Errorf("%s: finding %d, want %d", name, got, c.want)
 		}
 	}
 }
