@@ -35,6 +35,7 @@ type address struct {
 	since      time.Time // of the present hold
 	instance   string    // who holds it, as the cloud last said
 	guards     int       // looks since the last move
+	looked     bool      // only looked at, the last time
 	failures   int
 	failingFor time.Time
 	ownFaults  int
@@ -50,6 +51,7 @@ func (l *loop) startClaim(ip netip.Addr) {
 	l.tenure.tried = true
 	record := l.fsm.State().Claims[ip]
 	a := l.tenure.ips[ip]
+	a.looked = false
 	order := Ensure{IP: ip, Epoch: l.tenure.term}
 	if record.Holder != l.cfg.Member.ID && !a.held && a.failures == 0 {
 		order.Believed = record.Instance
@@ -97,7 +99,7 @@ func (l *loop) seenAt(a *address, ip netip.Addr, instance string) {
 		l.log.Info("the address is held by", "ip", ip, "holder", l.memberOf(instance), "instance", instance, "boottime_ns", int64(l.cfg.Boottime()))
 	}
 	a.held = a.held && instance == l.cfg.Member.Instance
-	a.state, a.instance, a.verifiedAt, a.due = AddressClaimed, instance, now, now.Add(pause)
+	a.state, a.instance, a.verifiedAt, a.due, a.looked = AddressClaimed, instance, now, now.Add(pause), true
 	if l.memberOf(instance) == instance { // nobody, or no member
 		a.state = AddressLost
 	}

@@ -67,6 +67,27 @@ func TestEverybodyInFaultHolds(t *testing.T) {
 	})
 }
 
+// TestRecoveryDoesNotWaitForTheNextLook: the leader, unfit, has just found the address with
+// nobody; as soon as it is well it claims.
+func TestRecoveryDoesNotWaitForTheNextLook(t *testing.T) {
+	three(t, func(t *testing.T, w *world) {
+		for _, name := range []string{"lb2", "lb3", "lb1"} {
+			w.boxes[name].fault()
+			time.Sleep(time.Second)
+		}
+		w.cloud.steal("nobody")
+		lb1 := w.boxes["lb1"]
+		for end := time.Now().Add(time.Minute); lb1.node.Status().Addresses[0].State != AddressLost; time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("no look has found the address gone")
+			}
+		}
+		lb1.heal()
+		w.settles("lb1", 100*time.Millisecond)
+		w.cloud.disciplined(t)
+	})
+}
+
 func TestCloudThatDoesNotAnswerMakesNobodyLess(t *testing.T) {
 	three(t, func(t *testing.T, w *world) {
 		for name := range w.boxes {

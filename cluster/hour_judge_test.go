@@ -249,6 +249,8 @@ func (j *judge) move(x, h *suspect) {
 		return a.fit() && b.lost > a.lost && x.rank(a) > h.rank(b)
 	}):
 		h.fall(j, h.rank(h.condition))
+	case j.drifted() && j.ever(j.moved, h, h, func(c, _ condition) bool { return !c.fit() }):
+		// Nobody has it, and h had lost the lead.
 	case !ok:
 		j.outranked(x, h, was)
 	}

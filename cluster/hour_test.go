@@ -65,6 +65,7 @@ type hour struct {
 	now       map[string]condition
 	apart     map[string]bool // cut off
 	forgetful bool
+	busyUntil time.Duration // the operator
 	asking    sync.WaitGroup
 }
 
@@ -82,7 +83,7 @@ func live(w *world, seed uint64, length time.Duration, forgetful bool) chronicle
 		s.calm()
 	}
 	s.asking.Wait()
-	s.chronicle.writes = w.cloud.writes()
+	s.writes = w.cloud.writes()
 	return s.chronicle
 }
 
@@ -300,10 +301,11 @@ func (s *hour) drift(*box) {
 
 func (s *hour) operator(b *box) {
 	l := s.leader()
-	if l == nil || b.member.Role == fsm.RoleWitness {
+	if l == nil || b.member.Role == fsm.RoleWitness || s.at() < s.busyUntil {
 		return
 	}
 	node, began := l.node, s.at()
+	s.busyUntil = began + askedFor // one operator, one wish at a time
 	s.t.Logf("%8.3fs an operator asks for %s", s.at().Seconds(), b.name)
 	s.asking.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), askedFor/2)

@@ -331,11 +331,12 @@ func (r *round) ownFault() (Decision, bool) {
 
 // due: the first address that wants to be claimed or looked at.
 func (r *round) due() (Decision, bool) {
-	if len(r.ips) == 0 || r.ips[0].Due.After(r.now) {
-		return Decision{}, false
+	for _, ip := range r.ips {
+		if ip.Looked || !ip.Due.After(r.now) {
+			return Decision{Kind: Claim, IP: ip.IP, Reason: Reason{Code: ReasonDue, IP: ip.IP}, Next: r.next()}, true
+		}
 	}
-	ip := r.ips[0].IP
-	return Decision{Kind: Claim, IP: ip, Reason: Reason{Code: ReasonDue, IP: ip}, Next: r.next()}, true
+	return Decision{}, false
 }
 
 // hold: nothing to do until an address is due, a rival's time comes or a bar ends.

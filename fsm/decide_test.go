@@ -104,7 +104,7 @@ var views = rapid.Custom(func(t *rapid.T) View {
 	v.Vacant = rapid.Bool().Draw(t, "vacant")
 	v.Incumbent = pick("", "gone", anyone.Draw(t, "holder").Member.ID, anyone.Draw(t, "holder").Member.ID).Draw(t, "incumbent")
 	for i := range pick(0, 1, 2, 3).Draw(t, "ips") {
-		v.IPs = append(v.IPs, IPView{IP: addr(i), Due: around.Draw(t, "due"), OwnFaults: pick(0, 0, 0, 0, 0, 0, 1, 2).Draw(t, "own faults")})
+		v.IPs = append(v.IPs, IPView{IP: addr(i), Due: around.Draw(t, "due"), OwnFaults: pick(0, 0, 0, 0, 0, 0, 1, 2).Draw(t, "own faults"), Looked: !mostly.Draw(t, "claimed")})
 	}
 	if !mostly.Draw(t, "sane") {
 		v.Candidates = append(v.Candidates, pick(v.Candidates[0], Candidate{}).Draw(t, "double"))
@@ -186,7 +186,7 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 	},
 	"only an eligible node claims, and only what is due": func(v View, f facts, d Decision) bool {
 		return d.Kind != Claim || f.fit && slices.ContainsFunc(v.IPs, func(ip IPView) bool {
-			return ip.IP == d.IP && !ip.Due.After(start)
+			return ip.IP == d.IP && (ip.Looked || !ip.Due.After(start))
 		})
 	},
 	"nobody eligible: what is due is looked at": func(v View, f facts, d Decision) bool {
@@ -260,7 +260,7 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 	"undisturbed, what is due is claimed": func(v View, f facts, d Decision) bool {
 		return d.Reason.Code == ReasonSelfDamped || !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || f.higher != nil || f.ownFault ||
 			d.Kind == Claim || settling(d) || d.Reason.Code == ReasonIncumbent || d.Reason.Code == ReasonIncumbentBarred ||
-			!slices.ContainsFunc(v.IPs, func(ip IPView) bool { return !ip.Due.After(start) })
+			!slices.ContainsFunc(v.IPs, func(ip IPView) bool { return ip.Looked || !ip.Due.After(start) })
 	},
 	"settling ends": func(v View, _ facts, d Decision) bool {
 		return !settling(d) || d.Next.Equal(v.LeaderSince.Add(DefaultPolicy.Settle))

@@ -126,7 +126,7 @@ func (s *scenario) decide() string {
 //	falls lb1                      it has just lost the lead through its health
 //	busy claim|transfer|look|none
 //	request [lb1]  /  norequest  /  prefer lb1
-//	ownfaults A=2  /  due A=20s  /  forget lb2
+//	ownfaults A=2  /  due A=20s  /  looked A=20s (due then, and only looked at)  /  forget lb2
 func (s *scenario) do(words []string) error {
 	if words[0] == "at" {
 		at, err := time.ParseDuration(words[1])
@@ -226,7 +226,7 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 		s.v.Request = nil
 	case "prefer":
 		s.v.Preferred = args[0]
-	case "ownfaults", "due":
+	case "ownfaults", "due", "looked":
 		err = s.address(words[0], options)
 	default:
 		err = fmt.Errorf("unknown command")
@@ -289,7 +289,7 @@ func (s *scenario) address(command string, options map[string]string) error {
 		if err != nil {
 			return err
 		}
-		s.v.IPs[i].Due = s.time(d)
+		s.v.IPs[i].Due, s.v.IPs[i].Looked = s.time(d), command == "looked"
 	}
 	return nil
 }

@@ -44,6 +44,9 @@ type IPView struct {
 	// OwnFaults counts the looks or claims in a row that failed for reasons of this
 	// node's own (its token, its route); peers may do better.
 	OwnFaults int
+	// Looked says that this leader, which might not claim, has only looked, the last time:
+	// once it may, it claims, however fresh that look is.
+	Looked bool
 }
 
 // View is everything Decide looks at. Slices may be in any order.
