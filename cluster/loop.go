@@ -52,7 +52,6 @@ type loop struct {
 	bars          map[string]bar // by member ID; they outlive a tenure
 	damping       damping
 	role          string
-	wasFit        bool                 // when this node last looked at itself
 	drains        map[string]fsm.Drain // as last logged
 }
 
@@ -159,7 +158,6 @@ func (l *loop) step(now time.Time) time.Duration {
 	l.damp(now)
 	l.forward()
 	l.testSelf(now)
-	l.noteFitness(now)
 	v := l.view(now)
 	d := fsm.Decide(fsm.DefaultPolicy, v, now)
 	l.logDecision(d)
@@ -186,20 +184,6 @@ func (l *loop) step(now time.Time) time.Duration {
 		wait = d.Next.Sub(now)
 	}
 	return max(l.untilDrainEnds(now, wait), time.Millisecond)
-}
-
-// noteFitness has a leader that may hold the address again claim it at once: while it
-// could not, it only looked now and then.
-func (l *loop) noteFitness(now time.Time) {
-	fit, _ := l.fit()
-	if t := l.tenure; t != nil && fit && !l.wasFit {
-		for _, a := range t.ips {
-			if !a.held {
-				a.due = now
-			}
-		}
-	}
-	l.wasFit = fit
 }
 
 // recorded says that a hand-over need not wait for the record of the last move: it is in
