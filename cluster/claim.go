@@ -87,19 +87,14 @@ func (l *loop) startLook(ip netip.Addr) {
 	})
 }
 
-// seenAt notes where a look found the address. What is new, and not on record, is acted on
-// at once, if that is this leader's to do.
+// seenAt notes where a look found the address. Moving it is not this leader's to do, yet.
 func (l *loop) seenAt(a *address, ip netip.Addr, instance string) {
 	now := time.Now()
-	pause := l.cfg.VerifyInterval
-	if instance != a.instance && instance != l.fsm.State().Claims[ip].Instance {
-		pause = 0
-	}
 	if instance != a.instance {
 		l.log.Info("the address is held by", "ip", ip, "holder", l.memberOf(instance), "instance", instance, "boottime_ns", int64(l.cfg.Boottime()))
 	}
 	a.held = a.held && instance == l.cfg.Member.Instance
-	a.state, a.instance, a.verifiedAt, a.due, a.looked = AddressClaimed, instance, now, now.Add(pause), true
+	a.state, a.instance, a.verifiedAt, a.due, a.looked = AddressClaimed, instance, now, now.Add(l.cfg.VerifyInterval), true
 	if l.memberOf(instance) == instance { // nobody, or no member
 		a.state = AddressLost
 	}
