@@ -21,12 +21,13 @@ import (
 type plannedMove struct {
 	key, title string
 	times      int
+	upgraded   bool // it needs a second build
 	do         func(ctx context.Context, s *Scene) (asked []float64, err error)
 }
 
 // plannedMoves are what the benchmark measures of buoy alone.
 func (b Bench) plannedMoves() []plannedMove {
-	moves := []plannedMove{{"transfer", "buoy transfer, back and forth", b.Transfers, transferOnce}}
+	moves := []plannedMove{{"transfer", "buoy transfer, back and forth", b.Transfers, false, transferOnce}}
 	for _, f := range append(plannedFaults(), daemonFaults()...) {
 		if f.Key == "transfer" || !slices.Contains(plannedKeys(), f.Key) {
 			continue
@@ -35,7 +36,7 @@ func (b Bench) plannedMoves() []plannedMove {
 			_, err := s.Try(ctx, f, benchBound, restBound)
 			return nil, err
 		}
-		moves = append(moves, plannedMove{f.Key, f.Title, b.Trials, do})
+		moves = append(moves, plannedMove{f.Key, f.Title, b.Trials, f.Upgraded, do})
 	}
 	return slices.DeleteFunc(moves, func(m plannedMove) bool { return m.times == 0 || !chosen(b.Faults, m.key) })
 }
@@ -70,10 +71,12 @@ func (l *Lab) planned(ctx context.Context, b Bench, r *report.Results) (err erro
 		return nil
 	}
 	o := Options{Binary: l.Binary, Self: l.Self, Balancers: 3, Seed: l.Seed}
-	if o.Next, err = l.build(ctx, variant.Next()); err != nil {
-		return err
+	if slices.ContainsFunc(moves, func(m plannedMove) bool { return m.upgraded }) {
+		if o.Next, err = l.build(ctx, variant.Next()); err != nil {
+			return err
+		}
+		defer func() { _ = os.Remove(o.Next) }()
 	}
-	defer func() { _ = os.Remove(o.Next) }()
 	w, err := NewWorld(ctx, o, Buoy{})
 	if err != nil {
 		return err

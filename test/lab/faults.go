@@ -99,7 +99,7 @@ func haproxyFaults() []Fault {
 			},
 		},
 		{
-			Key: "haproxy-full", Title: "HAProxy at its maxconn", Shared: true, Hold: 5 * time.Second,
+			Key: "haproxy-full", Title: "HAProxy at its maxconn", Shared: true, Hold: brief,
 			Note: "Who holds no connection waits in vain: it is full, and would be so elsewhere.",
 			Begin: func(_ context.Context, s *Scene) error {
 				s.Note("HAProxy of "+s.Victim.Name+" full", Cause{Rough: true})
@@ -107,7 +107,7 @@ func haproxyFaults() []Fault {
 			},
 		},
 		{
-			Key: "stats-busy", Title: "all 10 sessions of HAProxy's stats socket taken", Shared: true, Hold: 5 * time.Second,
+			Key: "stats-busy", Title: "all 10 sessions of HAProxy's stats socket taken", Shared: true, Hold: brief,
 			Begin: func(_ context.Context, s *Scene) error {
 				s.Note("stats socket of "+s.Victim.Name+" busy", Cause{Rough: true})
 				return s.hold("unix", s.Victim.haproxySocket(), 10, "stats socket has room")
@@ -115,6 +115,10 @@ func haproxyFaults() []Fault {
 		},
 	}
 }
+
+// brief is longer than any system's checks take to see what is wrong, and shorter than
+// HAProxy leaves a connection idle, so that all stay taken meanwhile.
+const brief = 4 * time.Second
 
 // hold has the client's host keep connections open for as long as the fault lasts.
 func (s *Scene) hold(network, address string, connections int, afterwards string) error {

@@ -106,20 +106,22 @@ func TestBenchReports(t *testing.T) {
 	}
 	path := programs(t)
 	docs := t.TempDir()
-	cmd, out := command(t, path, "bench", "--trials", "2", "--faults", "haproxy-killed", "--systems", "buoy,tuned",
+	cmd, out := command(t, path, "bench", "--trials", "2", "--transfers", "2", "--faults", "haproxy-killed,transfer", "--systems", "buoy,tuned",
 		"--quiet", "1s", "--load", "1s", "--docs", docs, "--results", filepath.Join(docs, "results.json"))
 	if err := cmd.Run(); err != nil {
 		t.Errorf("buoy-lab bench: %v", err)
 	}
 	t.Logf("%s", out)
-	for file, want := range map[string]string{
-		"benchmarks.md":  "| HAProxy killed",
-		"benchmarks.svg": "keepalived well tuned",
-		"results.json":   `"fault": "haproxy-killed"`,
+	for file, wants := range map[string][]string{
+		"benchmarks.md":  {"| HAProxy killed", "| buoy transfer, back and forth | 2 | 2 |"},
+		"benchmarks.svg": {"keepalived well tuned"},
+		"results.json":   {`"fault": "haproxy-killed"`},
 	} {
 		text, err := os.ReadFile(filepath.Join(docs, file))
-		if err != nil || !bytes.Contains(text, []byte(want)) {
-			t.Errorf("%s: %v, want %q in\n%s", file, err, want, text)
+		for _, want := range wants {
+			if err != nil || !bytes.Contains(text, []byte(want)) {
+				t.Errorf("%s: %v, want %q in\n%s", file, err, want, text)
+			}
 		}
 	}
 }
