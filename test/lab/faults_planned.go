@@ -22,6 +22,17 @@ func plannedFaults() []Fault {
 			End: func(ctx context.Context, s *Scene) error { return s.transfer(ctx, s.best()) },
 		},
 		{
+			Key: "drained", Title: "buoy drain on the holder, and buoy undrain", Moves: true,
+			Begin: func(ctx context.Context, s *Scene) error {
+				s.Note("buoy drain on "+s.Victim.Name, Cause{MayMove: true, Planned: true})
+				return s.Victim.Buoy(ctx, "drain")
+			},
+			End: func(ctx context.Context, s *Scene) error {
+				s.Note("buoy undrain on "+s.Victim.Name, Cause{MayMove: true, Planned: true})
+				return s.Victim.Buoy(ctx, "undrain")
+			},
+		},
+		{
 			Key: "preempted", Title: "the best balancer returns and takes the address back", Hold: time.Second,
 			Begin: preempted,
 		},

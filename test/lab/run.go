@@ -57,7 +57,7 @@ func Parts() []Part {
 			"haproxy-killed", "haproxy-hung", "haproxy-stopped", "haproxy-reloaded",
 			"haproxy-reload-failed", "haproxy-full", "stats-busy",
 			"daemon-killed", "daemon-killed-asking", "daemon-stopped", "daemon-hung", "daemon-restarted", "all-killed",
-			"transfer", "preempted", "rolling-restart", "rolling-upgrade", "paused",
+			"transfer", "drained", "preempted", "rolling-restart", "rolling-upgrade", "paused",
 			"unplugged", "silent", "mute", "deaf", "leader-alone", "bridge", "cloud-lost",
 			"saturated", "duplicates", "disk-full", "disk-full-failover", "each-lost",
 		}},
@@ -74,7 +74,7 @@ func Parts() []Part {
 		{"one balancer", one, []string{"haproxy-reloaded", "daemon-restarted", "all-killed", "drift"}},
 		{"two balancers", two, []string{"haproxy-killed", "transfer", "daemon-restarted", "rolling-restart", "all-killed", "drift"}},
 		{"two balancers and a witness", witness, []string{
-			"each-lost", "haproxy-killed", "daemon-killed", "transfer", "preempted", "rolling-upgrade", "leader-alone", "drift",
+			"each-lost", "haproxy-killed", "daemon-killed", "transfer", "drained", "preempted", "rolling-upgrade", "leader-alone", "drift",
 		}},
 		{"five balancers", five, []string{"haproxy-killed", "daemon-killed", "leader-alone", "bridge"}},
 		{"seven balancers", seven, []string{"haproxy-killed", "silent", "rolling-restart"}},
