@@ -337,6 +337,25 @@ func TestRequestedTransferSticks(t *testing.T) {
 	})
 }
 
+// TestChosenHolderOutlivesAFailedHandBack: raft elects another one by chance, which cannot
+// give the lead back for a while.
+func TestChosenHolderOutlivesAFailedHandBack(t *testing.T) {
+	three(t, func(t *testing.T, w *world) {
+		if _, err := w.boxes["lb1"].node.Transfer(context.Background(), "lb2"); err != nil {
+			t.Fatal(err)
+		}
+		w.settles("lb2", time.Second)
+		time.Sleep(2 * tickInterval)
+		resume := w.boxes["lb2"].disk.hang()
+		w.boxes["lb1"].campaign()
+		w.stays(5 * time.Second)
+		resume()
+		w.settles("lb2", 2*time.Minute)
+		w.stays(time.Minute)
+		w.cloud.disciplined(t)
+	})
+}
+
 func TestTransferIsRefusedWithAReason(t *testing.T) {
 	three(t, func(t *testing.T, w *world) {
 		lb1 := w.boxes["lb1"].node

@@ -68,8 +68,8 @@ func (l *loop) handover(d fsm.Decision) fsm.Handover {
 
 // preferred is State.Preferred, but for a hand-over of this tenure that did not come about.
 func (l *loop) preferred(s fsm.State) string {
-	if l.tenure.chosen && l.tenure.announced(s.Handover, l.cfg.Member.ID) {
-		return l.cfg.Member.ID
+	if l.tenure.announced(s.Handover, l.cfg.Member.ID) {
+		return l.tenure.chosen
 	}
 	return s.Preferred
 }

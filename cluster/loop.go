@@ -66,8 +66,8 @@ type tenure struct {
 	committed, looked bool
 	readyAt           time.Time
 	origin            origin
-	tried             bool // it has begun to claim
-	chosen            bool // an operator put the lead here; a failed hand-over leaves it so
+	tried             bool   // it has begun to claim
+	chosen            string // whom an operator had put there; a failed hand-over leaves it so
 
 	peers    map[string]*peer
 	eligible map[string]time.Time

@@ -81,7 +81,7 @@ func (l *loop) missing(s fsm.State, now time.Time) []fsm.Command {
 	if t.announced(s.Handover, self) {
 		// It has failed, or this would not be written. Should raft elect its target by chance,
 		// that one must not take itself for appointed.
-		out = append(out, fsm.Command{Handover: &fsm.Handover{From: self, To: self, Reason: "withdrawn", Requested: t.chosen, Term: t.term}})
+		out = append(out, fsm.Command{Handover: &fsm.Handover{From: self, To: self, Reason: "withdrawn", Chosen: t.chosen, Term: t.term}})
 	}
 	report, _ := l.self.get()
 	out = append(out, missingOf(s, l.cfg.Member, report)...)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/buoy-lb/buoy/config"
 )
@@ -51,6 +52,38 @@ func TestVRRPGuide(t *testing.T) {
 	for _, row := range rows[1:] {
 		if !strings.Contains(row, "../fsm/testdata/") {
 			t.Errorf("no story for %s", row)
+		}
+	}
+}
+
+// docs/timing.md: the configurations that it names are what it says.
+func TestTimingGuide(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(root, "docs", "timing.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`timing: ([^`]+)` [^|]*\\|").FindAllStringSubmatch(string(data), -1)
+	if len(named) != 3 {
+		t.Fatalf("%d settings in the table, want 3", len(named))
+	}
+	example, err := os.ReadFile(filepath.Join(root, "examples", "buoy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range named {
+		text := regexp.MustCompile(`(?m)^timing: .*$`).ReplaceAllLiteralString(string(example), "timing: "+m[1])
+		c, err := config.Parse("timing: "+m[1], []byte(text))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		row := regexp.MustCompile(`(?m)^\| .timing: ` + regexp.QuoteMeta(m[1]) + `.*$`).FindString(string(data))
+		if m[1] == "lan" || m[1] == "wan" {
+			for _, d := range []time.Duration{c.Timing.Heartbeat, c.Timing.Election, c.Timing.Lease} {
+				if !strings.Contains(strings.ReplaceAll(row, " ", ""), "|"+d.String()+"|") {
+					t.Errorf("timing %s has a timer of %v; the guide says %s", m[1], d, row)
+				}
+			}
 		}
 	}
 }

@@ -139,7 +139,7 @@ func (s *State) putClaim(h Holding) Applied {
 
 // handOver ends an operator's earlier wish, whatever it was; a new one takes its place.
 func (s *State) handOver(h Handover) {
-	s.Handover, s.Preferred = h, ""
+	s.Handover, s.Preferred = h, h.Chosen
 	if h.Requested {
 		s.Preferred = h.To
 	}

@@ -73,8 +73,10 @@ type Handover struct {
 	Reason string `json:"reason"`
 	// Requested marks an operator's transfer, or the return to whom it chose: To becomes
 	// State.Preferred.
-	Requested bool   `json:"requested,omitempty"`
-	Term      uint64 `json:"term"`
+	Requested bool `json:"requested,omitempty"`
+	// Chosen, of a hand-over that is withdrawn, is the operator's choice before it.
+	Chosen string `json:"chosen,omitempty"`
+	Term   uint64 `json:"term"`
 	// Detect is the time from the fault to the leader's verdict; 0 if there was no fault.
 	Detect time.Duration `json:"detect,omitempty"`
 	// Elect is how long From itself led without claiming, if it only passes the lead on.
