@@ -92,17 +92,38 @@ func TestDampedIsTheLastResort(t *testing.T) {
 func TestWhoStaysHasNotFallen(t *testing.T) {
 	three(t, func(t *testing.T, w *world) {
 		lb1 := w.boxes["lb1"]
-		for _, name := range []string{"lb2", "lb3"} {
-			defer w.boxes[name].disk.hang()()
-		}
-		for range 5 { // nobody can follow the log: no hand-over
+		w.boxes["lb3"].fault()
+		defer w.boxes["lb2"].disk.hang()() // it cannot follow the log: no hand-over
+		for range 3 {
+			time.Sleep(barUnready)
 			lb1.fault()
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(2 * guardFor)
 			lb1.heal()
-			time.Sleep(50 * time.Millisecond)
+			if code := lb1.node.Status().Decision.Reason.Code; code != fsm.ReasonOnlyBarred {
+				t.Fatalf("lb1: %q; it should have tried to hand over: the test shows nothing", code)
+			}
 		}
 		time.Sleep(time.Second)
 		if r, _ := lb1.node.self.get(); r.Damped {
+			t.Errorf("damped after %d falls that were none", r.Falls)
+		}
+	})
+}
+
+// TestWhoPassesTheLeadOnHasNotFallen: lb3, degraded, is asked to lead, and hands on at once.
+func TestWhoPassesTheLeadOnHasNotFallen(t *testing.T) {
+	three(t, func(t *testing.T, w *world) {
+		lb3 := w.boxes["lb3"]
+		lb3.health(fsm.Check{Name: "web", Known: true, Weight: -10})
+		time.Sleep(time.Second)
+		for range 3 {
+			if _, err := w.boxes["lb1"].node.Transfer(context.Background(), "lb3"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			w.settles("lb1", time.Second)
+		}
+		if r, _ := lb3.node.self.get(); r.Damped {
 			t.Errorf("damped after %d falls that were none", r.Falls)
 		}
 	})
@@ -187,11 +208,15 @@ func TestFailedTransferLeavesNoTrace(t *testing.T) {
 		w.settles("lb3", time.Second)
 		time.Sleep(time.Second)
 		before := len(w.cloud.writes())
+		term := w.boxes["lb3"].node.raft.CurrentTerm()
 		resume := w.boxes["lb2"].disk.hang()
 		if to, err := w.boxes["lb3"].node.Transfer(context.Background(), "lb2"); err == nil {
 			t.Fatalf("leadership was handed to %s, which hangs", to)
 		}
 		time.Sleep(10 * time.Second)
+		if now := w.boxes["lb3"].node.raft.CurrentTerm(); now != term {
+			t.Errorf("the lead went around: term %d, then %d", term, now)
+		}
 		resume()
 		time.Sleep(100 * time.Millisecond)
 		w.boxes["lb2"].campaign() // by chance, not appointed

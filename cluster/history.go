@@ -53,7 +53,7 @@ func (l *loop) handover(d fsm.Decision) fsm.Handover {
 	h := fsm.Handover{
 		From: l.cfg.Member.ID, To: d.Target, Reason: d.Reason.String(), Term: t.term,
 		// Whom an operator has put there before stays so when it gets the lead back.
-		Requested: asked || d.Target == l.preferred(l.fsm.State()),
+		Requested: asked || d.Target == l.fsm.State().Preferred,
 	}
 	report, detect := l.self.get()
 	switch {
@@ -64,14 +64,6 @@ func (l *loop) handover(d fsm.Decision) fsm.Handover {
 		h.Detect = detect
 	}
 	return h
-}
-
-// preferred is State.Preferred, but for a hand-over of this tenure that did not come about.
-func (l *loop) preferred(s fsm.State) string {
-	if l.tenure.announced(s.Handover, l.cfg.Member.ID) {
-		return l.tenure.chosen
-	}
-	return s.Preferred
 }
 
 // announced says that h is this tenure's, of the node self.

@@ -186,10 +186,13 @@ func (l *loop) step(now time.Time) time.Duration {
 	return max(l.untilDrainEnds(now, wait), time.Millisecond)
 }
 
-// recorded says that a hand-over need not wait for the record of the last move: it is in
-// the log, or it would not go in, and a leader that must go cannot stay for that.
+// recorded says that a hand-over need not wait for the record of the last move, or for the
+// end of the last hand-over: it is in the log, or it would not go in, and a leader that must
+// go cannot stay for that.
 func (l *loop) recorded(now time.Time) bool {
-	return len(l.tenure.history) == 0 || now.Before(l.tenure.writeAt)
+	t := l.tenure
+	pending := len(t.history) > 0 || t.announced(l.fsm.State().Handover, l.cfg.Member.ID)
+	return !pending || now.Before(t.writeAt)
 }
 
 // leadership takes a signal from raft's LeaderCh, which keeps only the newest: "true"

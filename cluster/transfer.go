@@ -122,7 +122,7 @@ func (l *loop) answerRequest(to string, err error) {
 // startTransfer hands leadership to d.Target, through the guards.
 func (l *loop) startTransfer(d fsm.Decision) {
 	h := l.handover(d)
-	l.tenure.chosen = l.preferred(l.fsm.State())
+	l.tenure.chosen = l.fsm.State().Preferred
 	ownFault := d.Reason.Code == fsm.ReasonOwnFault
 	if ownFault {
 		l.blameSelf()

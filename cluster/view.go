@@ -27,7 +27,7 @@ func (l *loop) view(now time.Time) fsm.View {
 	}
 	state := l.fsm.State()
 	v.Leader, v.Term, v.LeaderSince = t.ready(), t.term, t.since
-	v.Preferred = l.preferred(state)
+	v.Preferred = state.Preferred
 	v.Vacant = t.byChance()
 	v.Incumbent = l.incumbent(state)
 	// Nobody is refused as a target because he has not been asked yet.
