@@ -66,7 +66,8 @@ type judge struct {
 	nodes     map[string]*suspect
 	holder    string // by right: a drift does not change it
 	preferred string // whom an operator put there
-	moved     time.Duration
+	moved     time.Duration // the last write
+	taken     time.Duration // the last that was no repair
 	elected   bool // the last move was an election's doing
 	wrong     []string
 	tally
@@ -226,7 +227,7 @@ func (j *judge) write(name string) {
 	default:
 		j.move(x, h)
 	}
-	j.moved, j.holder = j.now, name
+	j.moved, j.taken, j.holder = j.now, j.now, name
 }
 
 // move judges that the address went from h to x.
@@ -283,7 +284,7 @@ func (j *judge) outranked(x, h *suspect, elected bool) {
 		j.object("%s took the address from %s, which was well, against preempt: false", x.Name, h.Name)
 	case j.now-x.fitSince < x.PreemptDelay:
 		j.object("%s took the address from %s after %v, before its preempt_delay", x.Name, h.Name, j.now-x.fitSince)
-	case j.moved-aftermath > max(x.at, h.at, x.wellSince+x.owes(j.now), x.fitSince+x.PreemptDelay):
+	case j.taken-aftermath > max(x.at, h.at, x.wellSince+x.owes(j.now), x.fitSince+x.PreemptDelay):
 		j.object("%s took the address from %s: nothing had changed since the last move", x.Name, h.Name)
 	}
 }
