@@ -64,11 +64,11 @@ type judge struct {
 	chronicle
 	now       time.Duration
 	nodes     map[string]*suspect
-	holder    string // by right: a drift does not change it
-	preferred string // whom an operator put there
+	holder    string        // by right: a drift does not change it
+	preferred string        // whom an operator put there
 	moved     time.Duration // the last write
 	taken     time.Duration // the last that was no repair
-	elected   bool // the last move was an election's doing
+	elected   bool          // the last move was an election's doing
 	wrong     []string
 	tally
 }
