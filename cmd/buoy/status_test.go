@@ -155,6 +155,9 @@ func TestWarningsOfMembers(t *testing.T) {
 		"gone with a failing check": {cluster.MemberStatus{
 			State: cluster.StateUnreachable, Reason: "lb1 does not answer", Report: fsm.Report{Health: fsm.HealthFault, Checks: []fsm.Check{failing}},
 		}, []string{"lb1 does not answer"}},
+		"damped": {cluster.MemberStatus{
+			State: cluster.StateBackup, Eligible: true, Report: fsm.Report{Health: fsm.HealthOK, Damped: true, Falls: 3},
+		}, []string{"lb1 has failed 3 times: damped until it has been well for 10s"}},
 	} {
 		s := sample(now)
 		tc.m.Member = s.Members[0].Member

@@ -126,6 +126,9 @@ func memberWarnings(m cluster.MemberStatus) []string {
 	if m.Reason != "" && m.State != cluster.StateWitness && m.Report.Health != fsm.HealthFault {
 		found = append(found, m.Reason)
 	}
+	if r := m.Report; r.Damped {
+		found = append(found, fmt.Sprintf("%s has failed %d times: damped until it has been well for %v", m.Member.Name, r.Falls, fsm.DampingDelay(r.Falls)))
+	}
 	for _, c := range m.Report.Checks {
 		switch {
 		case c.Known && !c.OK:
