@@ -13,6 +13,8 @@ type Planned struct {
 	Requests int `json:"requests"`
 	Cut      int `json:"cut"`
 	Failed   int `json:"failed"`
+	// Refused is how many did not succeed at once, and were tried again.
+	Refused int `json:"refused"`
 	// Decided and Asked are milliseconds until the new leader says that it leads: from the
 	// old one's decision, and from the start of the operator's command, if there was one.
 	Decided []float64 `json:"decided"`
@@ -20,15 +22,15 @@ type Planned struct {
 }
 
 func planned(r Results) []byte {
-	g := plannedGrid(r, escape, "Planned move", "Times", "Moves", "Requests", "Failed", "Cut by the move",
+	g := plannedGrid(r, escape, "Planned move", "Times", "Moves", "Refused", "Requests", "Failed", "Cut by the move",
 		"Decided until led, p50 / p99 / max", "Command until led, p50 / p99 / max")
 	return g.bytes()
 }
 
 func plannedGrid(r Results, text func(string) string, head ...string) grid {
-	g := grid{head: head, align: "lrrrrrrr"}
+	g := grid{head: head, align: "lrrrrrrrr"}
 	for _, p := range r.Planned {
-		g.add(text(p.What), strconv.Itoa(p.Times), strconv.Itoa(p.Moves), strconv.Itoa(p.Requests),
+		g.add(text(p.What), strconv.Itoa(p.Times), strconv.Itoa(p.Moves), strconv.Itoa(p.Refused), strconv.Itoa(p.Requests),
 			strconv.Itoa(p.Failed), strconv.Itoa(p.Cut), times(p.Decided), times(p.Asked))
 	}
 	return g

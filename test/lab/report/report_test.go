@@ -99,8 +99,8 @@ func sample() Results {
 			{"tuned", "8 busy loops on 2 cores", 600, 1, 29000, 4, 400},
 		},
 		Planned: []Planned{
-			{"buoy transfer", 4, 4, 400, 1, 0, []float64{21, 30, 24, 26}, []float64{48, 55, 61, 50}},
-			{"rolling | restart", 2, 3, 900, 0, 2, []float64{31.5}, nil},
+			{"buoy transfer", 4, 4, 400, 1, 0, 0, []float64{21, 30, 24, 26}, []float64{48, 55, 61, 50}},
+			{"rolling | restart", 2, 3, 900, 0, 2, 1, []float64{31.5}, nil},
 		},
 	}
 }

@@ -37,7 +37,7 @@ func Table(r Results, w io.Writer) {
 		if len(g.rows) > 0 {
 			fmt.Fprintln(w)
 		}
-		p := plannedGrid(r, oneLine, "PLANNED MOVE", "N", "MOVES", "REQUESTS", "FAILED", "CUT", "DECIDED p50/p99/max", "COMMAND p50/p99/max")
+		p := plannedGrid(r, oneLine, "PLANNED MOVE", "N", "MOVES", "REFUSED", "REQUESTS", "FAILED", "CUT", "DECIDED p50/p99/max", "COMMAND p50/p99/max")
 		p.text(w)
 	}
 	if len(r.Quiet) == 0 {
