@@ -41,7 +41,14 @@ type HAProxy struct {
 	// it cannot be watched. Only Check and Close touch them.
 	worker, master *watch
 	unwatched      error // why worker is nil
+
+	// fullAt is when a look last found all connections taken. Only Check touches it.
+	fullAt time.Time
 }
+
+// backlogged is for how long after it was full HAProxy may leave a request unanswered:
+// its places are free again, and it works off those who queued for one.
+const backlogged = time.Second
 
 var _ interface {
 	Checker
@@ -81,7 +88,7 @@ func (h *HAProxy) Check(ctx context.Context) Result {
 	if s.answer == answered && !s.info.stopping {
 		h.follow(s.info.pid)
 	}
-	r := judge(s, m, h.softWeight)
+	r := judge(s, h.load(s, m, time.Now()), h.softWeight)
 	if end, ended := h.worker.end(); ended {
 		switch {
 		case r.Cause == causeGone:
@@ -95,6 +102,19 @@ func (h *HAProxy) Check(ctx context.Context) Result {
 		r.Output += "; its death is noticed by polling only: " + h.unwatched.Error()
 	}
 	return r
+}
+
+// load is m in the light of the looks before it: right after HAProxy was full, silence is
+// still load.
+func (h *HAProxy) load(s socketLook, m monitorLook, now time.Time) monitorLook {
+	switch {
+	case m.full || s.info.full():
+		h.fullAt = now
+	case m.answer == silent && now.Sub(h.fullAt) < backlogged:
+		m.full = true
+		m.text += ", working off a queue: all connections were taken a moment ago"
+	}
+	return m
 }
 
 // follow watches the worker pid and its master, if they are not watched yet.

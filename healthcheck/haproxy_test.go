@@ -213,6 +213,36 @@ func TestFullBacklogIsSilenceNotRefusal(t *testing.T) {
 	}
 }
 
+// TestSilenceAfterFullIsLoad: connections are free again, and the monitor's request is
+// still in the queue.
+func TestSilenceAfterFullIsLoad(t *testing.T) {
+	h := NewHAProxy("unused", "http://unused/", 0)
+	ok := socketLook{answer: answered}
+	full := socketLook{answer: answered, info: info{currConns: 10, maxConn: 10}}
+	quiet := monitorLook{asked: true, answer: silent, text: "no answer"}
+	now := time.Now()
+	for _, step := range []struct {
+		after time.Duration
+		s     socketLook
+		m     monitorLook
+		want  bool
+	}{
+		{0, ok, quiet, false},
+		{time.Second, full, monitorLook{asked: true, answer: answered, status: 200}, false},
+		{backlogged / 2, ok, quiet, true},
+		{backlogged / 4, ok, quiet, true},
+		{backlogged / 4, ok, quiet, false}, // a hang is found a second later, not never
+		{time.Second, ok, monitorLook{asked: true, answer: silent, full: true}, true},
+		{backlogged / 2, ok, monitorLook{asked: true, answer: refused}, false},
+		{0, ok, quiet, true},
+	} {
+		now = now.Add(step.after)
+		if got := h.load(step.s, step.m, now).full; got != step.want {
+			t.Errorf("%v after %+v: full %v, want %v", step.after, step.m, got, step.want)
+		}
+	}
+}
+
 func TestFullFrontend(t *testing.T) {
 	const head = "pxname,svname,scur,slim,status,\n"
 	for rows, want := range map[string]string{
