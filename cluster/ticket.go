@@ -111,7 +111,14 @@ func (tk *ticket) check() error {
 }
 
 // end stops the use of the ticket; it reports false if that was done before.
-func (tk *ticket) end() bool { return !tk.ended.Swap(true) }
+func (tk *ticket) end() bool {
+	if tk.ended.Swap(true) {
+		return false
+	}
+	// Said before the release is proposed: others may count on that before it is said.
+	tk.node.log.Info("ticket given back", "epoch", tk.Epoch, "seq", tk.Seq, "boottime_ns", int64(tk.node.cfg.Boottime()))
+	return true
+}
 
 // release tells the cluster, while it still matters, that the ticket is not used any
 // more, so that a successor need not wait it out. It comes after end, never before.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/buoy-lb/buoy/cmd/buoy/sandbox"
@@ -25,7 +26,7 @@ func (w *World) AwaitRest(ctx context.Context) error {
 		}
 		if err := w.atRest(ctx); err != nil {
 			moving = time.Now()
-			return err
+			return errors.Join(err, w.undamp(ctx))
 		}
 		if time.Since(moving) < restFor {
 			return errors.New("it has only just done so")
@@ -62,6 +63,26 @@ func (w *World) atRest(ctx context.Context) error {
 		return fmt.Errorf("the address is on %s, not on %s", holder.Name, best.Name)
 	}
 	return w.system.AtRest(ctx, w, holder)
+}
+
+// undamp restarts the daemon of a balancer that is back in order and kept out because it
+// has failed several times: what a person does who has mended it and does not want to wait
+// for up to a minute.
+func (w *World) undamp(ctx context.Context) error {
+	best, holder := w.best(), w.Holder()
+	if best == nil || holder == nil || best == holder {
+		return nil
+	}
+	s, err := holder.Status(ctx)
+	if err != nil {
+		return nil // it is not buoy, or busy
+	}
+	for _, warning := range s.Warnings {
+		if strings.HasPrefix(warning, best.Name+" ") && strings.Contains(warning, ": damped") {
+			return errors.Join(best.StopDaemon(ctx), best.StartDaemon(ctx))
+		}
+	}
+	return nil
 }
 
 // best is the balancer that the priorities want the address on; nil if they do not say.

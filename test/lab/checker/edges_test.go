@@ -27,12 +27,11 @@ func TestJudgeAtTheEdges(t *testing.T) {
 			h.Tickets[3].Seq = 3
 		}, "", nil},
 
-		{"P1: released, and hung before it could say so", hungWithTicket(1020 * ms), "", nil},
-		{"P1: hung before its write was answered", func(h *history) {
+		{"P1: given back, and hung before it could say that it is released", func(h *history) {
 			hungWithTicket(1020 * ms)(h)
-			h.Writes[0].Accepted = 0
-		}, "P1", []string{"tickets overlap"}},
-		{"P1: hung after the other's ticket", hungWithTicket(1800 * ms), "P1", []string{"tickets overlap"}},
+			h.Tickets[0].Ended = 1015 * ms
+		}, "", nil},
+		{"P1: hung before it gave the ticket back", hungWithTicket(1020 * ms), "P1", []string{"tickets overlap"}},
 
 		{"P2: a holder without a vote", cutAt(60*s, func(h *history) {
 			h.truth(50*s, "take lb1's vote", checker.Truth{MayMove: true}).change("lb1", func(c *checker.Condition) { c.Voter = false })

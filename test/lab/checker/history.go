@@ -110,7 +110,7 @@ type Ticket struct {
 	T0, Until  time.Duration
 	Granted    time.Duration
 	Begun      time.Duration // 0: no write
-	// Ended is when the node said that it uses it no more (released, expired); 0: never.
+	// Ended is when the node said that it uses it no more (given back, expired); 0: never.
 	Ended time.Duration
 }
 

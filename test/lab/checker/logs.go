@@ -67,7 +67,7 @@ func (l logLine) ticket(tickets []Ticket, node string) []Ticket {
 		switch {
 		case l.Message == "write begun" && t.Begun == 0:
 			t.Begun = l.At
-		case (l.Message == "ticket released" || l.Message == "ticket expired") && t.Ended == 0:
+		case (l.Message == "ticket given back" || l.Message == "ticket released" || l.Message == "ticket expired") && t.Ended == 0:
 			t.Ended = l.At
 		}
 		break

@@ -8,7 +8,7 @@ import (
 // Tally is what became of the client's requests in the planned moves of a History.
 type Tally struct {
 	Moves    int // of the address
-	Requests int // begun in the meantime
+	Requests int // begun and ended in the meantime
 	// Cut are those that failed as they were under way just when the network turned from
 	// the old holder to the new: a TCP connection does not follow an address.
 	Cut int
@@ -87,8 +87,8 @@ func (c *court) tally(s spell) (t Tally, first Request) {
 	}
 	t.Moves = len(turns)
 	for _, r := range c.Requests {
-		if r.Begun < s.At || r.Begun >= s.until {
-			continue
+		if r.Begun < s.At || r.Ended >= s.until {
+			continue // what is under way at the end suffers what comes next
 		}
 		t.Requests++
 		switch {

@@ -94,24 +94,12 @@ func (c *court) overlaps() {
 			if b.T0 >= a.End() {
 				break // they are in order of T0
 			}
-			if a.Node != b.Node && a.T0 < b.End() && !c.usedUp(&c.Tickets[i], b.T0) {
+			if a.Node != b.Node && a.T0 < b.End() {
 				c.complain("P1", b.T0, "tickets overlap: %s epoch %d seq %d until %v, and %s epoch %d seq %d from %v",
 					a.Node, a.Epoch, a.Seq, round(a.End()), b.Node, b.Epoch, b.Seq, round(b.T0))
 			}
 		}
 	}
-}
-
-// usedUp reports whether tk could no longer be used at that time, although its node has not
-// said so: its one write had been answered, and then the lab stopped the daemon between
-// its giving the ticket back and its saying so.
-func (c *court) usedUp(tk *Ticket, at time.Duration) bool {
-	for i, w := range c.Writes {
-		if c.proof[i] == tk && w.Accepted != 0 && w.Accepted < at {
-			return c.ever(w.Accepted, at, func(s spell) bool { return s.down(tk.Node) })
-		}
-	}
-	return false
 }
 
 // stale finds writes that were begun after their ticket's end and never arrived: those
