@@ -1,6 +1,9 @@
 package fsm
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Suspicion asks another member whether it, too, finds the leader of a term gone.
 type Suspicion struct {
@@ -19,7 +22,7 @@ type Testimony struct {
 }
 
 // Turn says how many of the survivors of a leader, self among them, stand for election
-// before self: those that may hold the address, best first, and before them nobody. It
+// before self: those that may hold the address, damped ones after the others, best first. It
 // plays the part of VRRP's Skew_Time (RFC 9568 section 6.1). When no survivor may hold the
 // address all of them stand, witnesses last, for somebody must lead. ok is false when self
 // may not hold the address and another one may, or self is not among the survivors: then
@@ -31,14 +34,19 @@ func Turn(self string, survivors []Candidate) (turn int, ok bool) {
 		standing = slices.DeleteFunc(standing, func(c Candidate) bool { return !fit(c) })
 	}
 	slices.SortFunc(standing, func(a, b Candidate) int {
-		if aw, bw := a.Member.Role == RoleWitness, b.Member.Role == RoleWitness; aw != bw {
-			if aw {
-				return 1
-			}
-			return -1
-		}
-		return bestFirst(a, b)
+		return cmp.Or(cmp.Compare(a.lateness(), b.lateness()), bestFirst(a, b))
 	})
 	turn = slices.IndexFunc(standing, func(c Candidate) bool { return c.Member.ID == self })
 	return turn, turn >= 0
+}
+
+// lateness is what comes before rank in the order in which candidates stand.
+func (c Candidate) lateness() int {
+	switch {
+	case c.Member.Role == RoleWitness:
+		return 2
+	case c.damped():
+		return 1
+	}
+	return 0
 }

@@ -19,6 +19,7 @@ func survivor(id string, priority int, health Health, change func(*Candidate)) C
 
 func TestTurn(t *testing.T) {
 	witness := func(c *Candidate) { c.Member.Role = RoleWitness }
+	damped := func(c *Candidate) { c.Report.Damped = true }
 	lags := func(c *Candidate) { c.CaughtUp = false }
 	for name, c := range map[string]struct {
 		survivors []Candidate
@@ -28,6 +29,7 @@ func TestTurn(t *testing.T) {
 		"a tie, by address":        {[]Candidate{survivor("lb1", 100, HealthOK, nil), survivor("lb2", 100, HealthOK, nil)}, []string{"lb2", "lb1"}},
 		"a sick one does not":      {[]Candidate{survivor("lb1", 150, HealthFault, nil), survivor("lb2", 100, HealthOK, nil)}, []string{"lb2"}},
 		"nor one that lags":        {[]Candidate{survivor("lb1", 150, HealthOK, lags), survivor("lb2", 100, HealthOK, nil)}, []string{"lb2"}},
+		"a damped one comes later": {[]Candidate{survivor("lb1", 150, HealthOK, damped), survivor("lb2", 100, HealthOK, nil)}, []string{"lb2", "lb1"}},
 		"nor a witness":            {[]Candidate{survivor("lb1", 250, HealthOK, witness), survivor("lb2", 100, HealthDegraded, nil)}, []string{"lb2"}},
 		"all sick: all":            {[]Candidate{survivor("lb1", 150, HealthFault, nil), survivor("lb2", 100, HealthUnknown, nil)}, []string{"lb1", "lb2"}},
 		"all sick: witnesses last": {[]Candidate{survivor("lb1", 250, HealthOK, witness), survivor("lb2", 100, HealthFault, nil)}, []string{"lb2", "lb1"}},
