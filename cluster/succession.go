@@ -24,7 +24,7 @@ const (
 	stragglers = 10 * time.Millisecond
 	// A node stands by itself at most campaignBurst times in a row, and then once every
 	// campaignEvery: should it ever be wrong about leaders, it is not wrong often.
-	campaignEvery = 5 * time.Second
+	campaignEvery = 2 * time.Second
 	campaignBurst = 5
 )
 
