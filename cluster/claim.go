@@ -103,7 +103,13 @@ func (l *loop) seenAt(a *address, ip netip.Addr, instance string) {
 
 func (l *loop) claimed(t *tenure, ip netip.Addr, out Outcome) {
 	a, now := t.ips[ip], time.Now()
-	if out.Moved {
+	record := l.fsm.State().Claims[ip]
+	// A claim of an earlier term may have gone through when that term was over already.
+	late := !out.Moved && !out.Unverified && !a.held && record.Holder != "" && record.Holder != l.cfg.Member.ID
+	if late {
+		out.From, out.Accepted = record.Instance, out.Confirmed
+	}
+	if out.Moved || late {
 		t.history = append(t.history, l.transition(t, ip, a, out))
 	}
 	if !a.held || out.Moved {

@@ -296,6 +296,29 @@ func TestDriftIsRepairedAndRecorded(t *testing.T) {
 	})
 }
 
+// TestLateSuccessOfAnEarlierClaimIsRecorded: the cloud carries a claim out when the term in
+// which it was made is over; the next leader finds the address here.
+func TestLateSuccessOfAnEarlierClaimIsRecorded(t *testing.T) {
+	three(t, func(t *testing.T, w *world) {
+		bury := w.boxes["lb1"].die()
+		w.cloud.steal("lb2")
+		bury()
+		w.settles("lb2", 5*time.Second)
+		time.Sleep(time.Second)
+		s := w.boxes["lb2"].node.Status()
+		if s.Last == nil || s.Last.From != "lb1" || s.Last.To != "lb2" || s.Last.Reason != "leader lb1 is gone" {
+			t.Fatalf("last move %+v, want lb1 to lb2, for lb1 is gone", s.Last)
+		}
+		if least, total := s.Last.Stages.Claim, s.Last.Stages.Total(); least < 0 || total > time.Minute {
+			t.Errorf("absurd stages %+v", s.Last.Stages)
+		}
+		w.settles("lb2", time.Second)
+		if n := len(w.boxes["lb2"].node.fsm.State().Transitions); n != 2 {
+			t.Errorf("%d moves on record, want the first claim and this one", n)
+		}
+	})
+}
+
 func TestOwnFaultHandsOverToAPeerThatCan(t *testing.T) {
 	three(t, func(t *testing.T, w *world) {
 		w.cloud.fail("lb1", testFault{own: true})
