@@ -171,9 +171,12 @@ func (g *gate) deposed() {
 }
 
 // stand makes raft stand for election at once, past the voters' loyalty to a leader that
-// they remember, as a transfer of leadership does. The caller has made sure that there is
-// no such leader.
+// they remember, as a transfer of leadership does. The caller has made sure, a moment ago,
+// that there is no such leader. What raft does not take within an election timeout, because
+// its disk hangs, is taken back: it would depose whoever leads by then.
 func (g *gate) stand(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, g.node.cfg.Timing.Election)
+	defer cancel()
 	g.mu.Lock()
 	g.standing = time.Now().Add(g.node.cfg.Timing.Election)
 	g.mu.Unlock()

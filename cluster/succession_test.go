@@ -310,6 +310,23 @@ func TestANodeDoesNotStandTooOften(t *testing.T) {
 	})
 }
 
+// TestStandingIsTakenBack: raft's loop hangs with its disk, and what it would do on waking is
+// no longer right.
+func TestStandingIsTakenBack(t *testing.T) {
+	three(t, func(t *testing.T, w *world) {
+		lb3 := w.boxes["lb3"]
+		resume := lb3.disk.hang()
+		w.boxes["lb2"].fault() // an entry that lb3 cannot store
+		time.Sleep(100 * time.Millisecond)
+		began := time.Now()
+		if err := lb3.node.gate.stand(t.Context()); err == nil || time.Since(began) > testLAN.Election {
+			t.Errorf("standing with a hung disk: %v after %v, want an error within %v", err, time.Since(began), testLAN.Election)
+		}
+		resume()
+		w.quietTerm(5 * time.Second)
+	})
+}
+
 func TestSteadyLinks(t *testing.T) {
 	beatAt := func(p *pulse, at time.Time, term uint64) {
 		p.note(&raft.AppendEntriesRequest{RPCHeader: raft.RPCHeader{ID: []byte("lb1")}, Term: term}, at)
