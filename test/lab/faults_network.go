@@ -77,14 +77,7 @@ func networkFaults() []Fault {
 		{
 			Key: "bridge", Title: "bridge partition (two reach the third only)", Hold: cutOff,
 			Begin: func(_ context.Context, s *Scene) error {
-				// Nobody needs to move: the holder still has a majority.
-				far := s.Others[len(s.Others)-1]
-				s.Switch.SpoilBoth(s.Victim.Name, far.Name, cutLine)
-				s.Note(s.Victim.Name+" and "+far.Name+" cut from one another", Cause{})
-				s.later(func() {
-					s.Switch.Heal()
-					s.Note("network healed", Cause{})
-				})
+				s.bridge()
 				return nil
 			},
 		},
@@ -134,4 +127,16 @@ func roughFaults() []Fault {
 		rough("delay-300", "delay of 300 ± 100 ms each way", wire.Line{Delay: 300 * msec, Jitter: 100 * msec}),
 		rough("duplicates", "10 % of frames twice", wire.Line{Duplicate: 0.10}),
 	}
+}
+
+// bridge cuts the victim and the last of the others from one another; a third reaches both.
+// Nobody needs to move: the holder still has a majority.
+func (s *Scene) bridge() {
+	far := s.Others[len(s.Others)-1]
+	s.Switch.SpoilBoth(s.Victim.Name, far.Name, cutLine)
+	s.Note(s.Victim.Name+" and "+far.Name+" cut from one another", Cause{})
+	s.later(func() {
+		s.Switch.Heal()
+		s.Note("network healed", Cause{})
+	})
 }

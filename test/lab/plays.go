@@ -119,16 +119,9 @@ func comeBack(ctx context.Context, s *Scene) error {
 	return pause(ctx, 5*time.Second)
 }
 
-// bridged cuts the holder and the last balancer from one another. The first cut is nobody's
-// reason to move.
+// bridged is a partition that is nobody's reason to move.
 func bridged(ctx context.Context, s *Scene) error {
-	far := s.Others[len(s.Others)-1]
-	s.Switch.SpoilBoth(s.Victim.Name, far.Name, cutLine)
-	s.Note(s.Victim.Name+" and "+far.Name+" cut from one another", Cause{})
-	s.later(func() {
-		s.Switch.Heal()
-		s.Note("network healed", Cause{})
-	})
+	s.bridge()
 	defer s.undoAll()
 	return pause(ctx, playSettle)
 }
