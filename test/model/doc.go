@@ -2,7 +2,7 @@
 // nodes, an abstract raft and a cloud can get into, and asks the real fsm.Decide what each
 // leader does there.
 //
-// explore.go searches breadth first, so that what it finds has a shortest story. model.go
+// explore.go searches breadth first, so that what it finds has a shortest story. model.go (with raft.go and world.go)
 // and state.go are raft and the shell of package cluster as a transition function, view.go
 // is what Decide gets to see, invariants.go are the rules:
 //
