@@ -2,6 +2,7 @@ package assigner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -131,4 +132,23 @@ func (c *Claimer) remember(ip netip.Addr, t track) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.known[ip] = t
+}
+
+// Hint lists the addresses that this machine seems to hold, as a [Hinter] tells them;
+// errors.ErrUnsupported for a provider that is none.
+func (c *Claimer) Hint(ctx context.Context) ([]netip.Addr, error) {
+	if h, ok := c.p.(Hinter); ok {
+		return h.Hint(ctx)
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// Release takes ip off this machine, if it was claimed in epoch or earlier, where that is for a
+// [Releaser] to do; elsewhere it does nothing.
+func (c *Claimer) Release(ctx context.Context, ip netip.Addr, epoch uint64) error {
+	r, ok := c.p.(Releaser)
+	if !ok {
+		return nil
+	}
+	return r.Release(WithEpoch(ctx, epoch), ip.Unmap())
 }

@@ -62,3 +62,21 @@ func Epoch(ctx context.Context) uint64 {
 	epoch, _ := ctx.Value(epochKey{}).(uint64)
 	return epoch
 }
+
+// Hinter is what a provider implements that sees from this machine, without a request to the
+// cloud's API, which addresses are here. What it sees may be late or wrong: it decides nothing and
+// proves nothing, it is a reason to look.
+type Hinter interface {
+	// Hint lists the floating IPs that this machine seems to hold at present, in any order.
+	Hint(ctx context.Context) ([]netip.Addr, error)
+}
+
+// Releaser is what a provider implements whose address is carried by this machine itself and not
+// routed by a cloud: two machines that carry it at once are a fault. A cloud's address is never
+// released.
+type Releaser interface {
+	// Release takes the address off this machine if it was claimed in Epoch(ctx) or earlier, or by
+	// another process; epoch 0 means in whatever epoch. A claim of a later epoch stays: a release
+	// may be overtaken. It is no error if the address is not here.
+	Release(ctx context.Context, ip netip.Addr) error
+}

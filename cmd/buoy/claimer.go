@@ -106,3 +106,15 @@ func (c claimer) SelfTest(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Hint lists the addresses that this machine seems to hold.
+func (c claimer) Hint(ctx context.Context) ([]netip.Addr, error) { return c.inner.Hint(ctx) }
+
+// Release takes the addresses of epoch, or of earlier ones, off this machine.
+func (c claimer) Release(ctx context.Context, epoch uint64) error {
+	var errs []error
+	for _, ip := range c.ips {
+		errs = append(errs, c.inner.Release(ctx, ip, epoch))
+	}
+	return errors.Join(errs...)
+}
