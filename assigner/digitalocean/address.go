@@ -11,6 +11,7 @@ import (
 	"github.com/digitalocean/godo"
 
 	"github.com/buoy-lb/buoy/assigner"
+	"github.com/buoy-lb/buoy/assigner/cloudhttp"
 )
 
 // Holder looks the address up: GET /v2/reserved_ips/{ip}.
@@ -64,10 +65,10 @@ func (p *Provider) Claim(ctx context.Context, ip netip.Addr, check func() error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	ctx, right := withPermit(ctx, check)
-	defer right.stop(nil)
+	ctx, right := cloudhttp.WithPermit(ctx, check)
+	defer right.Done()
 	action, _, err := p.api.ReservedIPActions.Assign(ctx, ip.String(), who.Droplet)
-	switch refusal := right.refusal(); {
+	switch refusal := right.Refusal(); {
 	case refusal != nil:
 		return "", &assigner.Error{Class: assigner.NoRight, Op: "write the request", Err: refusal}
 	case err != nil:

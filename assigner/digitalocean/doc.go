@@ -6,7 +6,7 @@
 //   - godo's retries are never switched on (godo.NewFromToken would): they replay the POST after
 //     429 and 5xx, which is how a deposed leader steals an address. Redirects are refused for the
 //     same reason: 307 and 308 would send the POST again.
-//   - One right to write is one request on one connection: see permit. The check runs in
+//   - One right to write is one request on one connection: see cloudhttp.Permit. The check runs in
 //     net.Conn.Write, below TLS; after Claim has returned nothing can be written any more, and what
 //     the kernel has not sent is thrown away (SO_LINGER 0) instead of being delivered when a broken
 //     network heals.

@@ -12,6 +12,7 @@ import (
 	"github.com/digitalocean/godo"
 
 	"github.com/buoy-lb/buoy/assigner"
+	"github.com/buoy-lb/buoy/assigner/cloudhttp"
 )
 
 const (
@@ -46,22 +47,11 @@ func (e *apiError) Error() string {
 	return s
 }
 
-// connectError is a request that did not even get a connection: DNS, route, proxy, TLS.
-type connectError struct{ err error }
-
-// Error names the usual suspects.
-func (e *connectError) Error() string {
-	return fmt.Sprintf("no connection to the API (check route, DNS, proxy and clock): %v", e.err)
-}
-
-// Unwrap returns what net/http said.
-func (e *connectError) Unwrap() error { return e.err }
-
 // fault classes an error of godo. subject is what the request was about.
 func fault(subject string, err error) error {
 	var refused *godo.ErrorResponse
-	var connect *connectError
-	var token *TokenError
+	var connect *cloudhttp.ConnectError
+	var token *cloudhttp.TokenError
 	switch {
 	case errors.As(err, &refused) && refused.Response != nil:
 		return status(subject, refused)

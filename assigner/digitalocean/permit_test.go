@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/buoy-lb/buoy/assigner"
+	"github.com/buoy-lb/buoy/assigner/cloudhttp"
 )
 
 // countingListener counts the bytes that arrive on all its connections, below TLS.
@@ -92,7 +93,7 @@ func answer(w http.ResponseWriter, r *http.Request) {
 
 func yes() error { return nil }
 
-// TestNoRightNoByte is the reason for permit: when the right ends between building the request and
+// TestNoRightNoByte is the reason for cloudhttp.Permit: when the right ends between building the request and
 // writing it, nothing of the request leaves, not even a part of a TLS record.
 func TestNoRightNoByte(t *testing.T) {
 	for _, secure := range []bool{false, true} {
@@ -136,7 +137,7 @@ func TestNoRightNoByte(t *testing.T) {
 func TestChangeWithoutPermitIsImpossible(t *testing.T) {
 	p, l := stubAPI(t, false, http.HandlerFunc(answer))
 	_, _, err := p.api.ReservedIPActions.Assign(t.Context(), ip.String(), lb1)
-	if !errors.Is(err, errUnarmed) || l.conns.Load() != 0 {
+	if !errors.Is(err, cloudhttp.ErrUnarmed) || l.conns.Load() != 0 {
 		t.Errorf("error %v, %d connections; want refused before a connection is opened", err, l.conns.Load())
 	}
 }
@@ -175,76 +176,6 @@ func TestOnePermitIsOneRequest(t *testing.T) {
 	var e *assigner.Error
 	if !errors.As(err, &e) || e.Class != assigner.Shared || posts.Load() != 1 {
 		t.Errorf("%v, %d POSTs; want a shared fault after exactly one", err, posts.Load())
-	}
-}
-
-// TestPermitIsForOneConnection checks what no server can provoke reliably: net/http comes with a
-// second connection after the first one has carried bytes.
-func TestPermitIsForOneConnection(t *testing.T) {
-	var first, second discard
-	p := &permit{check: yes}
-	a, b := &guardedConn{Conn: &first}, &guardedConn{Conn: &second}
-	arm(a, p)
-	arm(b, p)
-	if n, err := a.Write([]byte("POST")); n != 4 || err != nil {
-		t.Fatal(n, err)
-	}
-	if n, err := b.Write([]byte("POST")); n != 0 || !errors.Is(err, errOver) || second.n != 0 {
-		t.Errorf("second connection: %d, %v; want refused", n, err)
-	}
-	if _, err := a.Write([]byte(" / HTTP/1.1")); err != nil {
-		t.Errorf("the rest of the request on the first connection: %v", err)
-	}
-	p.end(true)
-	if _, err := a.Write([]byte("more")); !errors.Is(err, errOver) {
-		t.Errorf("after the answer: %v; want refused", err)
-	}
-	arm(a, nil)
-	if _, err := a.Write([]byte("GET")); err != nil {
-		t.Errorf("a read on the same connection: %v", err)
-	}
-}
-
-type discard struct {
-	net.Conn
-	n int
-}
-
-func (d *discard) Write(b []byte) (int, error) { d.n += len(b); return len(b), nil }
-
-// TestUnguardableConnectionIsClosed: fail closed, should net/http ever hand out one we did not make.
-func TestUnguardableConnectionIsClosed(t *testing.T) {
-	a, b := net.Pipe()
-	defer b.Close()
-	arm(a, &permit{check: yes})
-	if _, err := a.Write([]byte("POST")); !errors.Is(err, io.ErrClosedPipe) {
-		t.Errorf("write: %v; want a closed connection", err)
-	}
-}
-
-// TestNothingIsWrittenAfterTheEnd: a Write that blocks (a full socket buffer) is over when end
-// returns, and no other follows.
-func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
-	ours, theirs := net.Pipe() // unbuffered: Write blocks until it is read
-	defer theirs.Close()
-	p := &permit{}
-	c := &guardedConn{Conn: ours}
-	arm(c, p)
-	writing := make(chan struct{})
-	p.check = func() error { close(writing); return nil }
-	wrote := make(chan error, 1)
-	go func() {
-		_, err := c.Write([]byte("POST"))
-		wrote <- err
-	}()
-	<-writing
-	p.end(false)
-	p.check = func() error { t.Error("checked after the end"); return nil }
-	if _, err := c.Write([]byte("POST")); !errors.Is(err, errOver) {
-		t.Errorf("write after the end: %v", err)
-	}
-	if err := <-wrote; err == nil {
-		t.Error("the blocked write has succeeded")
 	}
 }
 

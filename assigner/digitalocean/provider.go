@@ -3,20 +3,17 @@ package digitalocean
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/netip"
-	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/digitalocean/godo"
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/oauth2"
 	"golang.org/x/time/rate"
 
 	"github.com/buoy-lb/buoy/assigner"
+	"github.com/buoy-lb/buoy/assigner/cloudhttp"
 )
 
 const (
@@ -46,7 +43,7 @@ type Options struct {
 // Provider moves reserved IPs to this droplet. Safe for concurrent use.
 type Provider struct {
 	api      *godo.Client
-	base     *transport
+	base     *cloudhttp.Transport
 	metadata *metadata
 	reads    *rate.Limiter
 
@@ -61,20 +58,20 @@ var (
 )
 
 // New returns a Provider after reading the token once; it does not touch the network. A token that
-// is missing, empty or readable by others gives a [*TokenError].
+// is missing, empty or readable by others gives a [*cloudhttp.TokenError].
 func New(o Options) (*Provider, error) {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
-	api, err := baseURL("api_url", o.APIURL, DefaultAPIURL)
+	api, err := cloudhttp.BaseURL("api_url", o.APIURL, DefaultAPIURL)
 	if err != nil {
 		return nil, err
 	}
-	meta, err := baseURL("metadata_url", o.MetadataURL, DefaultMetadataURL)
+	meta, err := cloudhttp.BaseURL("metadata_url", o.MetadataURL, DefaultMetadataURL)
 	if err != nil {
 		return nil, err
 	}
-	token, err := openToken(o.TokenFile, o.Logger)
+	token, err := cloudhttp.OpenToken(o.TokenFile, o.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -82,18 +79,12 @@ func New(o Options) (*Provider, error) {
 		o.Logger.Warn("api_url is not https: the token crosses the network in the clear", "api_url", api)
 	}
 	p := &Provider{
-		base:     newTransport(o.Version, o.Node),
+		base:     cloudhttp.NewTransport(o.Version, o.Node),
 		metadata: newMetadata(meta),
 		reads:    rate.NewLimiter(readsPerSec, readBurst),
 		who:      identity{Droplet: o.DropletID},
 	}
-	// Not oauth2.NewClient: it would cache the token for ever (ReuseTokenSource), and a new file
-	// would never be seen.
-	client := &http.Client{
-		Transport:     &oauth2.Transport{Source: token, Base: p.base},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	if p.api, err = godo.New(client, godo.SetBaseURL(api.String())); err != nil {
+	if p.api, err = godo.New(cloudhttp.NewClient(p.base, token), godo.SetBaseURL(api.String())); err != nil {
 		return nil, fmt.Errorf("set up the API client: %w", err)
 	}
 	return p, nil
@@ -187,29 +178,4 @@ func (p *Provider) read(ctx context.Context) (context.Context, context.CancelFun
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	return ctx, cancel, nil
-}
-
-// baseURL parses a URL of the configuration; godo drops the last element of a path prefix unless it
-// ends in a slash.
-func baseURL(key, given, def string) (*url.URL, error) {
-	if given == "" {
-		given = def
-	}
-	u, err := url.Parse(given)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
-		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("%s %q: want http(s)://HOST[:PORT]/[PREFIX/]", key, redact(given))
-	}
-	if !strings.HasSuffix(u.Path, "/") {
-		u.Path += "/"
-	}
-	return u, nil
-}
-
-// redact drops what may be a password in a URL.
-func redact(u string) string {
-	if _, host, ok := strings.Cut(u, "@"); ok {
-		return "…@" + host
-	}
-	return u
 }

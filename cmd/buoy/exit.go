@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/buoy-lb/buoy/assigner/digitalocean"
+	"github.com/buoy-lb/buoy/assigner/cloudhttp"
 	"github.com/buoy-lb/buoy/cluster"
 	"github.com/buoy-lb/buoy/cluster/peernet"
 	"github.com/buoy-lb/buoy/config"
@@ -51,7 +51,7 @@ func exitCode(err error) int {
 		wrongUsage  *usageError
 		wrongConfig *config.Error
 		wrongSecret *peernet.SecretError
-		wrongToken  *digitalocean.TokenError
+		wrongToken  *cloudhttp.TokenError
 	)
 	switch {
 	case err == nil:

@@ -16,7 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/buoy-lb/buoy/api"
-	"github.com/buoy-lb/buoy/assigner/digitalocean"
+	"github.com/buoy-lb/buoy/assigner/cloudhttp"
 	"github.com/buoy-lb/buoy/cluster"
 	"github.com/buoy-lb/buoy/cluster/peernet"
 	"github.com/buoy-lb/buoy/config"
@@ -294,7 +294,7 @@ func TestExitCodes(t *testing.T) {
 		&usageError{}:                     2,
 		&config.Error{}:                   2,
 		&peernet.SecretError{}:            2,
-		&digitalocean.TokenError{}:        2,
+		&cloudhttp.TokenError{}:           2,
 		cluster.ErrWedged:                 70,
 		errors.Join(cluster.ErrWedged):    70,
 		fmt.Errorf("run: %w", errStuck):   1,

@@ -1,4 +1,4 @@
-package digitalocean
+package cloudhttp
 
 import (
 	"errors"
@@ -39,7 +39,7 @@ func LoadToken(path string) (string, error) {
 }
 
 func loadToken(path string) (string, fs.FileInfo, error) {
-	const write = "write the DigitalOcean token into it, as its only line"
+	const write = "write the API token into it, as its only line"
 	f, err := os.Open(path)
 	if err != nil {
 		var p *fs.PathError // the path is named already
@@ -85,10 +85,10 @@ func forbidden(path string) fs.FileMode {
 	return 0o077
 }
 
-// tokenFile is an oauth2.TokenSource over a file that may be replaced at any time. When the new
+// TokenFile is an oauth2.TokenSource over a file that may be replaced at any time. When the new
 // content is unusable the last good token stays in force, with one warning for each change: a slip
 // while rotating must not cost the address.
-type tokenFile struct {
+type TokenFile struct {
 	path string
 	log  hclog.Logger
 
@@ -97,18 +97,19 @@ type tokenFile struct {
 	seen  fs.FileInfo // of the last attempt to read; nil if there was no file
 }
 
-var _ oauth2.TokenSource = (*tokenFile)(nil)
+var _ oauth2.TokenSource = (*TokenFile)(nil)
 
-func openToken(path string, log hclog.Logger) (*tokenFile, error) {
+// OpenToken reads the file once and returns it as a source. Every error is a [*TokenError].
+func OpenToken(path string, log hclog.Logger) (*TokenFile, error) {
 	token, info, err := loadToken(path)
 	if err != nil {
 		return nil, err
 	}
-	return &tokenFile{path: path, log: log, token: token, seen: info}, nil
+	return &TokenFile{path: path, log: log, token: token, seen: info}, nil
 }
 
 // Token returns the file's present token. It never fails: the last good one is the fallback.
-func (t *tokenFile) Token() (*oauth2.Token, error) {
+func (t *TokenFile) Token() (*oauth2.Token, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now, _ := os.Stat(t.path) // nil when it is gone

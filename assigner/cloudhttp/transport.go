@@ -1,4 +1,4 @@
-package digitalocean
+package cloudhttp
 
 import (
 	"context"
@@ -15,22 +15,23 @@ import (
 )
 
 const (
-	connectTimeout = 1500 * time.Millisecond // TCP and TLS each; under readTimeout, so that the cause is named
+	connectTimeout = 1500 * time.Millisecond // TCP and TLS each; under any read's timeout, so that the cause is named
 	// idleTimeout keeps connections over the nodes' self-tests every 5 minutes, so that a new
 	// leader's POST finds one.
 	idleTimeout = 6 * time.Minute
 	maxBody     = 1 << 20 // bytes of an answer
 )
 
-// transport sends the requests of godo: each with its User-Agent, those that change something only
+// Transport sends the requests of a cloud's SDK: each with its User-Agent, those that change something only
 // with a permit. It tells a request that found no connection from one that may have arrived, and it
 // bounds answers.
-type transport struct {
+type Transport struct {
 	*http.Transport
 	version, node string // for the User-Agent
 }
 
-func newTransport(version, node string) *transport {
+// NewTransport returns a transport through the proxies of the environment.
+func NewTransport(version, node string) *Transport {
 	dialer := &net.Dialer{
 		Timeout: connectTimeout,
 		// A dead peer is found in half a minute, before somebody wants to POST over the connection.
@@ -40,7 +41,7 @@ func newTransport(version, node string) *transport {
 	// connection.
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
-	return &transport{version: version, node: node, Transport: &http.Transport{
+	return &Transport{version: version, node: node, Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			c, err := dialer.DialContext(ctx, network, addr)
@@ -57,14 +58,14 @@ func newTransport(version, node string) *transport {
 	}}
 }
 
-// RoundTrip sends one request.
-func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+// RoundTrip sends one request. One that finds no connection gets a [*ConnectError].
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	p := permitOf(req.Context())
 	if p == nil && req.Method != http.MethodGet && req.Method != http.MethodHead {
 		if req.Body != nil {
 			_ = req.Body.Close()
 		}
-		return nil, errUnarmed
+		return nil, ErrUnarmed
 	}
 	var connected atomic.Bool
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
@@ -79,7 +80,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		p.end(err == nil)
 	}
 	if err != nil && !connected.Load() {
-		return nil, &connectError{err}
+		return nil, &ConnectError{err}
 	}
 	if err != nil {
 		return nil, err
@@ -87,6 +88,17 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp.Body = &body{limit: io.LimitReader(resp.Body, maxBody), ReadCloser: resp.Body}
 	return resp, nil
 }
+
+// ConnectError is a request that did not even get a connection: DNS, route, proxy, TLS.
+type ConnectError struct{ err error }
+
+// Error names the usual suspects.
+func (e *ConnectError) Error() string {
+	return fmt.Sprintf("no connection to the API (check route, DNS, proxy and clock): %v", e.err)
+}
+
+// Unwrap returns what net/http said.
+func (e *ConnectError) Unwrap() error { return e.err }
 
 // body bounds an answer and reads it to its end when closed: net/http keeps only connections whose
 // last answer was read completely, and the JSON decoder stops at the closing brace.

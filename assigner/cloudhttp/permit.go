@@ -1,4 +1,4 @@
-package digitalocean
+package cloudhttp
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 )
 
-// permit is the right to write one request. It travels in the request's context to the transport,
+// Permit is the right to write one request. It travels in the request's context to the transport,
 // which arms the connection that the request is about to use (httptrace.GotConn: net/http has
 // chosen it and not written yet; an HTTP/1.1 connection carries one request at a time). From then
 // on every Write of that connection, below TLS and so as close to the socket as Go gets, first runs
@@ -22,7 +22,7 @@ import (
 // net/http repeats a POST only if no byte of it was written (Transport, shouldRetryRequest), and
 // then on a new connection, which is armed in turn; a second connection is refused once a first one
 // has carried bytes. So one permit is one request, whatever net/http does.
-type permit struct {
+type Permit struct {
 	check    func() error
 	stop     context.CancelCauseFunc     // ends the request, so that a refused one is not tried again
 	armed    atomic.Pointer[guardedConn] // the connection chosen last
@@ -34,13 +34,14 @@ type permit struct {
 	refused error // the first refusal of check
 }
 
-var (
-	errOver    = errors.New("the right to write this request is used up")
-	errUnarmed = errors.New("a request that changes something needs a permit")
-)
+var errOver = errors.New("the right to write this request is used up")
+
+// ErrUnarmed is what a request gets that would change something and has no permit; nothing of it is
+// sent.
+var ErrUnarmed = errors.New("a request that changes something needs a permit")
 
 // write runs the check and, if that allows it, writes.
-func (p *permit) write(c *guardedConn, b []byte) (int, error) {
+func (p *Permit) write(c *guardedConn, b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.refused != nil {
@@ -60,7 +61,7 @@ func (p *permit) write(c *guardedConn, b []byte) (int, error) {
 
 // end withdraws the right when the request is answered or has failed. When it returns, no Write
 // under this permit is running or will succeed.
-func (p *permit) end(answered bool) {
+func (p *Permit) end(answered bool) {
 	p.answered.Store(answered)
 	if c := p.armed.Load(); c != nil && !answered {
 		_ = c.Close() // ends a Write that blocks
@@ -70,8 +71,11 @@ func (p *permit) end(answered bool) {
 	p.over = true
 }
 
-// refusal returns why check refused the write, nil if it never did.
-func (p *permit) refusal() error {
+// Done frees what the permit's context holds.
+func (p *Permit) Done() { p.stop(nil) }
+
+// Refusal returns why check refused the write, nil if it never did.
+func (p *Permit) Refusal() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.refused
@@ -82,7 +86,7 @@ func (p *permit) refusal() error {
 // *net.TCPConn, which would get round Write.
 type guardedConn struct {
 	net.Conn
-	permit atomic.Pointer[permit]
+	permit atomic.Pointer[Permit]
 }
 
 // Write asks the permit of the request that the connection carries, if it needs one.
@@ -107,7 +111,7 @@ func (c *guardedConn) Close() error {
 
 // arm makes conn, as net/http knows it, subject to p (nil: to nothing). A connection that cannot be
 // guarded is closed.
-func arm(conn net.Conn, p *permit) {
+func arm(conn net.Conn, p *Permit) {
 	for inner := conn; ; {
 		if c, ok := inner.(*guardedConn); ok {
 			c.permit.Store(p)
@@ -127,15 +131,15 @@ func arm(conn net.Conn, p *permit) {
 
 type permitKey struct{}
 
-// withPermit returns a context whose request may be written while check says so. The caller calls
-// stop when the request is over.
-func withPermit(ctx context.Context, check func() error) (context.Context, *permit) {
+// WithPermit returns a context whose request may be written while check says so. The caller calls
+// Done when the request is over.
+func WithPermit(ctx context.Context, check func() error) (context.Context, *Permit) {
 	ctx, stop := context.WithCancelCause(ctx)
-	p := &permit{check: check, stop: stop}
+	p := &Permit{check: check, stop: stop}
 	return context.WithValue(ctx, permitKey{}, p), p
 }
 
-func permitOf(ctx context.Context) *permit {
-	p, _ := ctx.Value(permitKey{}).(*permit)
+func permitOf(ctx context.Context) *Permit {
+	p, _ := ctx.Value(permitKey{}).(*Permit)
 	return p
 }
