@@ -45,7 +45,7 @@ func (p *Provider) address(ctx context.Context, ip netip.Addr) (*godo.ReservedIP
 		return nil, nonsense("the answer about reserved IP %s is empty", ip)
 	}
 	if got, err := netip.ParseAddr(address.IP); err != nil || got != ip {
-		return nil, nonsense("reserved IP %s was asked for, the answer is about %q", ip, truncate(address.IP))
+		return nil, nonsense("reserved IP %s was asked for, the answer is about %q", ip, cloudhttp.Truncate(address.IP))
 	}
 	if address.Droplet != nil && address.Droplet.ID < 1 {
 		return nil, nonsense("reserved IP %s is held by a droplet without an ID", ip)

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/digitalocean/godo"
 
@@ -16,11 +14,8 @@ import (
 )
 
 const (
-	maxRetryAfter = time.Minute
-	maxMessage    = 200 // characters of the API's own words that reach a log
-	headerReset   = "Ratelimit-Reset"
-	headerRetry   = "Retry-After"
-	defaultRetry  = time.Second
+	headerReset  = "Ratelimit-Reset"
+	defaultRetry = time.Second
 )
 
 // apiError is an answer of the API that is not 2xx.
@@ -66,7 +61,7 @@ func fault(subject string, err error) error {
 // status classes an answer by its status alone: the body's texts are not documented, and a
 // gateway's are not even JSON.
 func status(subject string, r *godo.ErrorResponse) error {
-	e := &apiError{status: r.Response.StatusCode, message: truncate(r.Message), request: truncate(r.RequestID)}
+	e := &apiError{status: r.Response.StatusCode, message: cloudhttp.Truncate(r.Message), request: cloudhttp.Truncate(r.RequestID)}
 	out := &assigner.Error{Class: assigner.Own, Err: e}
 	switch s := e.status; {
 	case s == http.StatusUnauthorized:
@@ -76,13 +71,13 @@ func status(subject string, r *godo.ErrorResponse) error {
 	case s == http.StatusNotFound:
 		e.remedy = "the token's account has no " + subject
 	case s >= 300 && s < 400:
-		e.remedy = "redirects are not followed; set api_url to " + strconv.Quote(truncate(r.Response.Header.Get("Location")))
+		e.remedy = "redirects are not followed; set api_url to " + strconv.Quote(cloudhttp.Truncate(r.Response.Header.Get("Location")))
 	case s == http.StatusUnprocessableEntity || s == http.StatusConflict || s == http.StatusLocked:
 		out.Class = assigner.Pending
 	case s == http.StatusTooManyRequests:
 		out.Class, out.RetryAfter = assigner.Shared, max(retryAfter(r.Response.Header, time.Now()), defaultRetry)
 	case s >= 500 || s == http.StatusRequestTimeout:
-		out.Class, out.RetryAfter = assigner.Shared, explicitRetry(r.Response.Header)
+		out.Class, out.RetryAfter = assigner.Shared, cloudhttp.RetryAfter(r.Response.Header)
 	}
 	return out
 }
@@ -92,36 +87,17 @@ func status(subject string, r *godo.ErrorResponse) error {
 // request of the last hour is forgotten.
 // https://docs.digitalocean.com/reference/api/reference/rate-limit/
 func retryAfter(h http.Header, now time.Time) time.Duration {
-	if d := explicitRetry(h); d > 0 {
+	if d := cloudhttp.RetryAfter(h); d > 0 {
 		return d
 	}
 	reset, err := strconv.ParseInt(h.Get(headerReset), 10, 64)
 	if err != nil || reset <= 0 {
 		return 0
 	}
-	return min(max(time.Unix(reset, 0).Sub(now), 0), maxRetryAfter)
-}
-
-// explicitRetry reads Retry-After in seconds (RFC 9110, 10.2.3; the API does not use dates), at
-// most a minute.
-func explicitRetry(h http.Header) time.Duration {
-	s, err := strconv.ParseInt(h.Get(headerRetry), 10, 32)
-	if err != nil || s <= 0 {
-		return 0
-	}
-	return min(time.Duration(s)*time.Second, maxRetryAfter)
+	return min(max(time.Unix(reset, 0).Sub(now), 0), cloudhttp.MaxRetryAfter)
 }
 
 // nonsense is a 2xx whose content cannot be true.
 func nonsense(format string, args ...any) error {
 	return assigner.Errorf(assigner.Shared, "the API makes no sense: "+format, args...)
-}
-
-// truncate makes a stranger's text fit for a log line.
-func truncate(s string) string {
-	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
-	if r := []rune(s); len(r) > maxMessage {
-		return string(r[:maxMessage]) + "…"
-	}
-	return s
 }
