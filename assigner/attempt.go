@@ -46,6 +46,9 @@ func (a *attempt) run(ctx context.Context) error {
 // look is the first look. It is done if the address is here and at rest, or if nobody can tell and
 // it was claimed in this epoch already.
 func (a *attempt) look(ctx context.Context) (done bool, err error) {
+	if a.routine() {
+		ctx = WithRoutine(ctx)
+	}
 	h, err := a.settled(ctx)
 	if err != nil {
 		return false, err
@@ -62,9 +65,14 @@ func (a *attempt) look(ctx context.Context) (done bool, err error) {
 	case a.last.atHome:
 		a.log.Info("drift found", "ip", a.IP, "holder", h.Instance, "instance", a.out.Instance, "epoch", a.Epoch)
 	}
-	a.next.atHome = false
+	a.next.atHome, a.next.since = false, time.Time{}
 	a.out.From = h.Instance
 	return false, nil
+}
+
+// routine reports whether this is a look at an address that has been here, undisputed, for a while.
+func (a *attempt) routine() bool {
+	return !a.Suspect && a.last.atHome && time.Since(a.last.since) >= guardWindow
 }
 
 // settled looks the holder up and waits while a change is under way.
@@ -95,6 +103,11 @@ func (a *attempt) claim(ctx context.Context) (action string, err error) {
 		defer func() { <-a.write }()
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
+	}
+	if p, ok := a.p.(Preparer); ok {
+		if err := p.Prepare(ctx, a.IP); err != nil {
+			return "", fmt.Errorf("wait for the time to claim again: %w", err)
+		}
 	}
 	check, done, err := a.Fence(ctx)
 	if err != nil {
@@ -137,9 +150,27 @@ func (a *attempt) afterRefusal(ctx context.Context, refusal error) error {
 		a.confirm()
 		return nil
 	case e.Class == Pending:
-		return a.refused(refusal)
+		return a.diagnosed(ctx, refusal)
 	}
 	return refusal
+}
+
+// diagnosed has the provider find out what the refusal of an address at rest means.
+func (a *attempt) diagnosed(ctx context.Context, refusal error) error {
+	d, ok := a.p.(Diagnoser)
+	if !ok {
+		return a.refused(refusal)
+	}
+	err := d.Diagnose(ctx, a.IP)
+	if err == nil {
+		return a.refused(refusal)
+	}
+	cause := classify(ctx, "", err)
+	err = fmt.Errorf("%w (%w)", err, refusal)
+	if cause.Class == Pending {
+		return a.refused(err)
+	}
+	return &Error{Class: cause.Class, RetryAfter: cause.RetryAfter, Err: err}
 }
 
 // follow waits until the cloud has finished with the action, or no longer says that it is at work.
@@ -199,7 +230,9 @@ func (a *attempt) confirm() {
 		a.log.Info("claim confirmed", "ip", a.IP, "holder", a.out.Instance, "instance", a.out.Instance,
 			"from", a.out.From, "moved", a.out.Moved, "epoch", a.Epoch, "took", a.out.Confirmed.Sub(a.begun))
 	}
-	a.next.atHome = true
+	if a.next.atHome = true; a.next.since.IsZero() || a.out.Moved {
+		a.next.since = a.out.Confirmed
+	}
 }
 
 // refused classes a claim that did not take while the address was free to move: for a while "wait",

@@ -22,6 +22,9 @@ const (
 	// while an action runs on the droplet (a snapshot, a volume), and after that long a peer does
 	// better.
 	busyGrace = 10 * time.Second
+	// guardWindow is how long after a claim every look matters: a late write of another node may
+	// still come.
+	guardWindow = 45 * time.Second
 )
 
 // Claimer runs the claim procedure over one provider. It is safe for concurrent use; writes go out
@@ -39,6 +42,7 @@ type Claimer struct {
 type track struct {
 	epoch        uint64
 	atHome       bool      // it was here when last seen, or was claimed and nobody can tell
+	since        time.Time // when it was first seen here, or last brought here
 	failed       bool      // the last attempt failed: trust no record, look first
 	refusedSince time.Time // first of an unbroken series of refusals; zero if the last attempt met none
 }
@@ -62,6 +66,9 @@ type Request struct {
 	// has one. If that is another node, the first look is saved and the claim goes out at once. It
 	// is ignored after a failed attempt.
 	Believed string
+	// Suspect says that there is a reason to look, a hint for instance: it is then no routine look
+	// that a provider may forgo.
+	Suspect bool
 }
 
 // Outcome is what one Ensure found and did. Times are zero for what did not happen.
@@ -85,7 +92,7 @@ type Outcome struct {
 func (c *Claimer) Ensure(ctx context.Context, r Request) (Outcome, error) {
 	r.IP = r.IP.Unmap()
 	a := attempt{Claimer: c, Request: r, begun: time.Now(), last: c.recall(r.IP, r.Epoch)}
-	a.next = track{epoch: r.Epoch, atHome: a.last.atHome}
+	a.next = track{epoch: r.Epoch, atHome: a.last.atHome, since: a.last.since}
 	ctx = WithEpoch(ctx, r.Epoch)
 	err := a.run(ctx)
 	a.next.failed = err != nil

@@ -4,6 +4,7 @@
 // claim still under way. The [Claimer] owns the procedure that is the same for all of them:
 //
 //	look      ours and not locked: done, nothing is written
+//	prepare   wait for what a claim has to wait for, before any right is taken
 //	claim     take the right to write (Fence), one write, no retry
 //	follow    wait while the cloud works on it
 //	look      ours and not locked: done; anything else is an error

@@ -49,6 +49,35 @@ type SelfTester interface {
 	SelfTest(ctx context.Context, ip netip.Addr) error
 }
 
+// Preparer is what a provider implements that may have to wait before a claim.
+type Preparer interface {
+	// Prepare waits until ip may be claimed again, for its limits of pace. It is called before the
+	// right to write is taken, so that none is held meanwhile. The error is the context's.
+	Prepare(ctx context.Context, ip netip.Addr) error
+}
+
+// Diagnoser is what a provider implements whose refusals do not say what is the matter.
+type Diagnoser interface {
+	// Diagnose looks, without writing, why ip, which is elsewhere and at rest, was refused to this
+	// instance: class Pending for what passes by itself, Own for what does not; nil if it finds
+	// nothing.
+	Diagnose(ctx context.Context, ip netip.Addr) error
+}
+
+type routineKey struct{}
+
+// WithRoutine marks ctx as that of a look for which there is no reason but the time of day, so that
+// a provider may forgo it when its requests run low.
+func WithRoutine(ctx context.Context) context.Context {
+	return context.WithValue(ctx, routineKey{}, true)
+}
+
+// IsRoutine reports whether WithRoutine has marked ctx.
+func IsRoutine(ctx context.Context) bool {
+	routine, _ := ctx.Value(routineKey{}).(bool)
+	return routine
+}
+
 type epochKey struct{}
 
 // WithEpoch marks ctx with the epoch (the caller's term of leadership) that requests to the cloud

@@ -53,8 +53,9 @@ func TestEveryKeySaysWhereWhatAndWhatIsAllowed(t *testing.T) {
 		{"floating_ips: [203.0.113.10/32]", "3:16", `floating_ips[0]: found "203.0.113.10/32"; allowed: an IP address such as 203.0.113.10, without prefix length`},
 		{"floating_ips: [203.0.113.10, 203.0.113.10]", "3:30", `floating_ips[1]: 203.0.113.10 is given twice, first on line 3`},
 		{"floating_ips: [0.0.0.0]", "3:16", `floating_ips[0]: found "0.0.0.0"`},
-		{"floating_ips: [203.0.113.10, 203.0.113.11]", "3:15", `floating_ips: found 2 IPv4 addresses; allowed: one with provider digitalocean`},
-		{"floating_ips: ['2001:db8::1']", "3:15", `IPv6 with provider digitalocean is not supported by this release`},
+		{"floating_ips: [203.0.113.10, 203.0.113.11]", "3:15", `floating_ips: found 2 IPv4 and 0 IPv6 addresses; allowed with provider digitalocean: at most one of each`},
+		{"floating_ips: [203.0.113.10, '2001:db8::1', '2001:db8::2']", "3:15", `floating_ips: found 1 IPv4 and 2 IPv6 addresses; allowed with provider digitalocean: at most one of each`},
+		{"floating_ips: ['fe80::1%eth0']", "3:16", `floating_ips[0]: found "fe80::1%eth0"; allowed: an IP address`},
 		// Node.
 		{"node:", "2:1", `node.listen: missing; required: the private address`},
 		{"node: {listen: 10.0.0.1, id: a_b}", "2:30", `node.id: found "a_b"; allowed: 1 to 48 letters, digits and -`},

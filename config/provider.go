@@ -85,21 +85,21 @@ func (s *section) dropletID() int {
 	return 0
 }
 
-// oneReservedIP holds what DigitalOcean can do: a droplet has at most one reserved IPv4
-// address (https://docs.digitalocean.com/products/networking/reserved-ips/details/limits/).
+// oneReservedIP holds what DigitalOcean can do: a droplet has at most one reserved address of each
+// family (https://docs.digitalocean.com/products/networking/reserved-ips/details/limits/).
 func (s *section) oneReservedIP(ips []netip.Addr) {
 	list, _ := s.entries["floating_ips"].value.(*ast.SequenceNode)
 	if list == nil {
 		return
 	}
+	v4 := 0
 	for _, ip := range ips {
-		if ip.Is6() {
-			s.fail(at(list), "floating_ips: %s: IPv6 with provider digitalocean is not supported by this release; allowed: one IPv4 address", ip)
-			return
+		if ip.Is4() {
+			v4++
 		}
 	}
-	if len(ips) > 1 {
-		s.fail(at(list), "floating_ips: found %d IPv4 addresses; allowed: one with provider digitalocean, since a droplet cannot hold two reserved IPs", len(ips))
+	if v6 := len(ips) - v4; v4 > 1 || v6 > 1 {
+		s.fail(at(list), "floating_ips: found %d IPv4 and %d IPv6 addresses; allowed with provider digitalocean: at most one of each, since a droplet cannot hold two", v4, v6)
 	}
 }
 

@@ -74,6 +74,13 @@ func (p *Permit) end(answered bool) {
 // Done frees what the permit's context holds.
 func (p *Permit) Done() { p.stop(nil) }
 
+// Begun reports whether bytes of the request have been written.
+func (p *Permit) Begun() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.used != nil
+}
+
 // Refusal returns why check refused the write, nil if it never did.
 func (p *Permit) Refusal() error {
 	p.mu.Lock()

@@ -95,6 +95,7 @@ type TokenFile struct {
 	mu    sync.Mutex
 	token string
 	seen  fs.FileInfo // of the last attempt to read; nil if there was no file
+	gen   uint64      // counts the tokens, from 1
 }
 
 var _ oauth2.TokenSource = (*TokenFile)(nil)
@@ -105,7 +106,7 @@ func OpenToken(path string, log hclog.Logger) (*TokenFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &TokenFile{path: path, log: log, token: token, seen: info}, nil
+	return &TokenFile{path: path, log: log, token: token, seen: info, gen: 1}, nil
 }
 
 // Token returns the file's present token. It never fails: the last good one is the fallback.
@@ -121,10 +122,18 @@ func (t *TokenFile) Token() (*oauth2.Token, error) {
 		case token != t.token:
 			t.log.Info("the token has been replaced", "file", t.path)
 			t.token = token
+			t.gen++
 		}
 		t.seen = now
 	}
 	return &oauth2.Token{AccessToken: t.token}, nil
+}
+
+// Generation numbers the token that Token returned last.
+func (t *TokenFile) Generation() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.gen
 }
 
 // sameFile reports whether nothing has happened to the file between two looks.

@@ -22,12 +22,20 @@ const (
 	maxBody     = 1 << 20 // bytes of an answer
 )
 
+// Dial is the form of [net.Dialer.DialContext].
+type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // Transport sends the requests of a cloud's SDK: each with its User-Agent, those that change something only
 // with a permit. It tells a request that found no connection from one that may have arrived, and it
 // bounds answers.
 type Transport struct {
 	*http.Transport
 	version, node string // for the User-Agent
+
+	// Dial and Answered may be replaced before the first request. Answered sees the headers of
+	// each answer.
+	Dial     Dial
+	Answered func(*http.Response)
 }
 
 // NewTransport returns a transport through the proxies of the environment.
@@ -41,10 +49,11 @@ func NewTransport(version, node string) *Transport {
 	// connection.
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
-	return &Transport{version: version, node: node, Transport: &http.Transport{
+	t := &Transport{version: version, node: node, Dial: dialer.DialContext, Answered: func(*http.Response) {}}
+	t.Transport = &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, addr)
+			c, err := t.Dial(ctx, network, addr)
 			if err != nil {
 				return nil, err
 			}
@@ -55,7 +64,8 @@ func NewTransport(version, node string) *Transport {
 		MaxIdleConnsPerHost:    2,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: 64 << 10,
-	}}
+	}
+	return t
 }
 
 // RoundTrip sends one request. One that finds no connection gets a [*ConnectError].
@@ -85,6 +95,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.Answered(resp)
 	resp.Body = &body{limit: io.LimitReader(resp.Body, maxBody), ReadCloser: resp.Body}
 	return resp, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"github.com/digitalocean/godo"
 
@@ -14,51 +15,101 @@ import (
 	"github.com/buoy-lb/buoy/assigner/cloudhttp"
 )
 
-// Holder looks the address up: GET /v2/reserved_ips/{ip}.
+// Holder looks the address up: GET /v2/reserved_ips/{ip} or /v2/reserved_ipv6/{ip}. That nobody
+// holds it is believed only of a token that has shown that it sees droplets; one without the scope
+// droplet:read gives an own fault.
 func (p *Provider) Holder(ctx context.Context, ip netip.Addr) (assigner.Holding, error) {
-	address, err := p.address(ctx, ip)
+	r, err := p.reservation(ctx, ip)
 	if err != nil {
 		return assigner.Holding{}, err
 	}
-	h := assigner.Holding{Locked: address.Locked}
-	if address.Droplet != nil {
-		h.Instance = strconv.Itoa(address.Droplet.ID)
+	locked, err := p.locked(ctx, canonical(ip), r)
+	if err != nil {
+		return assigner.Holding{}, err
 	}
-	return h, nil
+	if r.droplet == nil {
+		return assigner.Holding{Locked: locked}, p.sight(ctx)
+	}
+	return assigner.Holding{Instance: strconv.Itoa(r.droplet.ID), Locked: locked}, nil
 }
 
-// address gets the reserved IP and makes sure that the answer is about it.
-func (p *Provider) address(ctx context.Context, ip netip.Addr) (*godo.ReservedIP, error) {
-	if err := supported(ip); err != nil {
-		return nil, err
+// locked reports whether an action pends on the address. For IPv6 that takes a second request,
+// which a routine look that finds the address at home does without.
+func (p *Provider) locked(ctx context.Context, ip netip.Addr, r *reservation) (bool, error) {
+	p.mu.Lock()
+	self := p.who.Droplet
+	p.mu.Unlock()
+	if ip.Is4() || (assigner.IsRoutine(ctx) && r.droplet != nil && r.droplet.ID == self) {
+		return r.locked, nil
+	}
+	ctx, cancel, err := p.read(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer cancel()
+	locked, err := reservedIPv6{p.api}.locked(ctx)
+	if err != nil {
+		return false, fault("list of actions", err)
+	}
+	return locked, nil
+}
+
+// reservation gets the reserved address and makes sure that the answer is about it.
+func (p *Provider) reservation(ctx context.Context, ip netip.Addr) (*reservation, error) {
+	ip = canonical(ip)
+	if assigner.IsRoutine(ctx) {
+		if err := p.budget.spare(ip); err != nil {
+			return nil, err
+		}
 	}
 	ctx, cancel, err := p.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer cancel()
-	address, _, err := p.api.ReservedIPs.Get(ctx, ip.String())
+	gen := p.token.Generation()
+	r, err := p.family(ip).get(ctx, ip.String())
 	switch {
 	case err != nil:
 		return nil, fault("reserved IP "+ip.String(), err)
-	case address == nil:
+	case r == nil:
 		return nil, nonsense("the answer about reserved IP %s is empty", ip)
 	}
-	if got, err := netip.ParseAddr(address.IP); err != nil || got != ip {
-		return nil, nonsense("reserved IP %s was asked for, the answer is about %q", ip, cloudhttp.Truncate(address.IP))
+	if got, err := netip.ParseAddr(r.ip); err != nil || canonical(got) != ip {
+		return nil, nonsense("reserved IP %s was asked for, the answer is about %q", ip, cloudhttp.Truncate(r.ip))
 	}
-	if address.Droplet != nil && address.Droplet.ID < 1 {
-		return nil, nonsense("reserved IP %s is held by a droplet without an ID", ip)
+	if r.droplet != nil {
+		if r.droplet.ID < 1 {
+			return nil, nonsense("reserved IP %s is held by a droplet without an ID", ip)
+		}
+		p.sees(gen)
 	}
-	return address, nil
+	return r, nil
 }
 
-// Claim asks for the address: POST /v2/reserved_ips/{ip}/actions. The returned action is
-// DigitalOcean's action ID.
-func (p *Provider) Claim(ctx context.Context, ip netip.Addr, check func() error) (string, error) {
-	if err := supported(ip); err != nil {
-		return "", err
+// Prepare waits until a claim of ip keeps the distance to our own last one: DigitalOcean has been
+// seen to confuse a droplet's addresses that change in quick succession (flipop, pull request 11).
+func (p *Provider) Prepare(ctx context.Context, ip netip.Addr) error {
+	p.mu.Lock()
+	wait := time.Until(p.posted[canonical(ip)].Add(p.gap))
+	p.mu.Unlock()
+	if wait <= 0 {
+		return nil
 	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Claim asks for the address: POST .../{ip}/actions. The returned action is DigitalOcean's action
+// ID.
+func (p *Provider) Claim(ctx context.Context, ip netip.Addr, check func() error) (string, error) {
+	ip = canonical(ip)
 	who, err := p.identity(ctx)
 	if err != nil {
 		return "", err
@@ -67,7 +118,12 @@ func (p *Provider) Claim(ctx context.Context, ip netip.Addr, check func() error)
 	defer cancel()
 	ctx, right := cloudhttp.WithPermit(ctx, check)
 	defer right.Done()
-	action, _, err := p.api.ReservedIPActions.Assign(ctx, ip.String(), who.Droplet)
+	action, err := p.family(ip).assign(ctx, ip.String(), who.Droplet)
+	if right.Begun() {
+		p.mu.Lock()
+		p.posted[ip] = time.Now()
+		p.mu.Unlock()
+	}
 	switch refusal := right.Refusal(); {
 	case refusal != nil:
 		return "", &assigner.Error{Class: assigner.NoRight, Op: "write the request", Err: refusal}
@@ -79,19 +135,15 @@ func (p *Provider) Claim(ctx context.Context, ip netip.Addr, check func() error)
 	return strconv.Itoa(action.ID), nil
 }
 
-// Pending looks the action up: GET /v2/reserved_ips/{ip}/actions/{id}. Whatever is not
-// "in-progress" is over: "completed", "errored", and the undocumented "done" alike, since the
-// Claimer looks at the address next. An ID that is not known (yet, or for ever) says nothing: then
-// the address itself is watched.
+// Pending looks the action up. Whatever is not "in-progress" is over: "completed", "errored", and
+// the undocumented "done" alike, since the Claimer looks at the address next. An ID that is not
+// known (yet, or for ever) says nothing: then the address itself is watched.
 func (p *Provider) Pending(ctx context.Context, ip netip.Addr, action string) (bool, error) {
-	if err := supported(ip); err != nil {
-		return false, err
-	}
 	id, err := strconv.Atoi(action)
 	if err != nil {
 		return false, fmt.Errorf("action %q is not one of ours: %w", action, err)
 	}
-	a, err := p.action(ctx, ip, id)
+	a, err := p.action(ctx, canonical(ip), id)
 	var api *apiError
 	if errors.As(err, &api) && api.status == http.StatusNotFound {
 		return p.away(ctx, ip)
@@ -108,7 +160,7 @@ func (p *Provider) action(ctx context.Context, ip netip.Addr, id int) (*godo.Act
 		return nil, err
 	}
 	defer cancel()
-	a, _, err := p.api.ReservedIPActions.Get(ctx, ip.String(), id)
+	a, err := p.family(ip).action(ctx, ip.String(), id)
 	if err != nil {
 		return nil, fault(fmt.Sprintf("action %d", id), err)
 	}
@@ -129,13 +181,4 @@ func (p *Provider) away(ctx context.Context, ip netip.Addr) (bool, error) {
 		return false, err
 	}
 	return h.Locked || h.Instance != self, nil
-}
-
-// supported refuses what /v2/reserved_ips does not know. godo puts the address into the path as it
-// is, so its form matters.
-func supported(ip netip.Addr) error {
-	if ip.Is4() {
-		return nil
-	}
-	return assigner.Errorf(assigner.Own, "address %s: only IPv4 reserved IPs are supported", ip)
 }

@@ -25,9 +25,13 @@ const (
 	lockTime = 3 * time.Second
 )
 
-var ip = netip.MustParseAddr("203.0.113.10")
+var (
+	ip  = netip.MustParseAddr("203.0.113.10")
+	ip6 = netip.MustParseAddr("2001:db8::10")
+)
 
-// account is a fake account with two droplets, a reserved IP that nobody holds, and a token file.
+// account is a fake account with two droplets, a reserved IP of each family that nobody holds, and a
+// token file.
 type account struct {
 	*dotest.Server
 	api, metadata string
@@ -42,8 +46,10 @@ func newAccount(t testing.TB, o dotest.Options) *account {
 	a.AddToken("foreigner", "dop_v1_foreigner")
 	a.AddDroplet(dotest.Droplet{ID: lb1, Name: "lb1", Region: "nyc3"})
 	a.AddDroplet(dotest.Droplet{ID: lb2, Name: "lb2", Region: "nyc3"})
-	if err := a.AddReservedIP(ip, "nyc3", 0); err != nil {
-		t.Fatal(err)
+	for _, ip := range []netip.Addr{ip, ip6} {
+		if err := a.AddReservedIP(ip, "nyc3", 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 	api, err := a.Start("127.0.0.1:0")
 	if err != nil {
@@ -58,7 +64,8 @@ func newAccount(t testing.TB, o dotest.Options) *account {
 	return a
 }
 
-// provider returns lb1's provider, after mend has seen its options.
+// provider returns lb1's provider, after mend has seen its options. It is not held to the
+// pace that real providers keep.
 func (a *account) provider(t testing.TB, mend ...func(*Options)) *Provider {
 	t.Helper()
 	o := Options{TokenFile: a.token, APIURL: a.api, MetadataURL: a.metadata, Node: "lb1", Version: "1.2.3"}
@@ -70,11 +77,13 @@ func (a *account) provider(t testing.TB, mend ...func(*Options)) *Provider {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
+	p.gap = 0
+	p.reads.SetLimit(1000)
 	return p
 }
 
 // hold moves the address behind everybody's back, after whatever is pending on it.
-func (a *account) hold(t testing.TB, droplet int) {
+func (a *account) hold(t testing.TB, ip netip.Addr, droplet int) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for a.Holder(ip) != droplet {
@@ -113,16 +122,19 @@ func TestConforms(t *testing.T) {
 		"shows none":                          dotest.PendingNull,
 		"shows the new one":                   dotest.PendingNew,
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			assignertest.Run(t, func(t *testing.T) *assignertest.Cloud {
-				return newAccount(t, dotest.Options{Latency: dotest.Fixed(30 * time.Millisecond), PendingView: view}).conformance(t)
+		for _, ip := range []netip.Addr{ip, ip6} {
+			t.Run(map[bool]string{true: "IPv4", false: "IPv6"}[ip.Is4()]+", "+name, func(t *testing.T) {
+				t.Parallel()
+				assignertest.Run(t, func(t *testing.T) *assignertest.Cloud {
+					a := newAccount(t, dotest.Options{Latency: dotest.Fixed(30 * time.Millisecond), PendingView: view})
+					return a.conformance(t, ip)
+				})
 			})
-		})
+		}
 	}
 }
 
-func (a *account) conformance(t *testing.T) *assignertest.Cloud {
+func (a *account) conformance(t *testing.T, ip netip.Addr) *assignertest.Cloud {
 	number := func(instance string) int {
 		n, _ := strconv.Atoi(instance)
 		return n
@@ -132,7 +144,7 @@ func (a *account) conformance(t *testing.T) *assignertest.Cloud {
 		IP:        ip,
 		Self:      strconv.Itoa(lb1),
 		Other:     strconv.Itoa(lb2),
-		SetHolder: func(instance string) { a.hold(t, number(instance)) },
+		SetHolder: func(instance string) { a.hold(t, ip, number(instance)) },
 		Holder: func() string {
 			if h := a.Holder(ip); h != 0 {
 				return strconv.Itoa(h)
@@ -143,7 +155,7 @@ func (a *account) conformance(t *testing.T) *assignertest.Cloud {
 		SetLocked: func(locked bool) {
 			if locked {
 				a.SetLatency(dotest.Fixed(lockTime))
-				a.foreignAssign(t, lb2)
+				a.foreignAssign(t, ip, lb2)
 				a.SetLatency(dotest.Fixed(0))
 				return
 			}
@@ -176,9 +188,10 @@ func (a *account) conformance(t *testing.T) *assignertest.Cloud {
 }
 
 // foreignAssign asks the API for a move as another client of the same account would.
-func (a *account) foreignAssign(t *testing.T, droplet int) {
+func (a *account) foreignAssign(t *testing.T, ip netip.Addr, droplet int) {
 	t.Helper()
-	r := httptest.NewRequest(http.MethodPost, "/v2/reserved_ips/"+ip.String()+"/actions",
+	path := map[bool]string{true: "/v2/reserved_ips/", false: "/v2/reserved_ipv6/"}[ip.Is4()]
+	r := httptest.NewRequest(http.MethodPost, path+ip.String()+"/actions",
 		strings.NewReader(fmt.Sprintf(`{"type":"assign","droplet_id":%d}`, droplet)))
 	r.Header.Set("Authorization", "Bearer dop_v1_foreigner")
 	r.Header.Set("Content-Type", "application/json")

@@ -68,6 +68,8 @@ func status(subject string, r *godo.ErrorResponse) error {
 		e.remedy = "the token is wrong, expired or revoked; check token_file"
 	case s == http.StatusForbidden:
 		e.remedy = "the token lacks a scope; it needs reserved_ip:update, which brings reserved_ip:read and droplet:read"
+	case s == http.StatusProxyAuthRequired:
+		e.remedy = "the proxy of HTTPS_PROXY or HTTP_PROXY wants a password, or another proxy"
 	case s == http.StatusNotFound:
 		e.remedy = "the token's account has no " + subject
 	case s >= 300 && s < 400:

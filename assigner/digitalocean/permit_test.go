@@ -77,6 +77,7 @@ func stubProvider(t testing.TB, url string) *Provider {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
+	p.gap = 0
 	return p
 }
 
@@ -85,6 +86,10 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		w.WriteHeader(http.StatusCreated)
 		_, _ = io.WriteString(w, `{"action":{"id":7,"status":"in-progress"}}`)
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, "/v2/droplets/") {
+		_, _ = io.WriteString(w, `{"droplet":{"id":101,"region":{"slug":"nyc3"}}}`)
 		return
 	}
 	// Longer than what godo drains by itself (2 KiB), as a real droplet object is.

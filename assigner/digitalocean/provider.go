@@ -21,6 +21,7 @@ const (
 	claimTimeout = 4 * time.Second
 	readsPerSec  = 2
 	readBurst    = 20
+	postGap      = 2 * time.Second // between own POSTs for one address
 )
 
 // Default addresses of the API and of the metadata service.
@@ -38,6 +39,8 @@ type Options struct {
 	Node        string // for the User-Agent: "buoy/VERSION (node=lb1; epoch=12)"
 	Version     string
 	Logger      hclog.Logger // nil: silent
+	// Dial replaces the network in tests, for the API and for the metadata service; nil: TCP.
+	Dial cloudhttp.Dial
 }
 
 // Provider moves reserved IPs to this droplet. Safe for concurrent use.
@@ -46,15 +49,23 @@ type Provider struct {
 	base     *cloudhttp.Transport
 	metadata *metadata
 	reads    *rate.Limiter
+	token    *cloudhttp.TokenFile
+	budget   budget
+	gap      time.Duration // postGap
 
-	mu     sync.Mutex
-	who    identity // Droplet 0: not known yet
-	proved bool     // the API has shown us our droplet
+	mu      sync.Mutex
+	who     identity // Droplet 0: not known yet
+	proved  bool     // the API has shown us our droplet
+	sighted uint64   // the token generation that has shown us a droplet; 0: none yet
+	posted  map[netip.Addr]time.Time
 }
 
 var (
 	_ assigner.Provider   = (*Provider)(nil)
 	_ assigner.SelfTester = (*Provider)(nil)
+	_ assigner.Hinter     = (*Provider)(nil)
+	_ assigner.Preparer   = (*Provider)(nil)
+	_ assigner.Diagnoser  = (*Provider)(nil)
 )
 
 // New returns a Provider after reading the token once; it does not touch the network. A token that
@@ -80,9 +91,17 @@ func New(o Options) (*Provider, error) {
 	}
 	p := &Provider{
 		base:     cloudhttp.NewTransport(o.Version, o.Node),
-		metadata: newMetadata(meta),
+		metadata: newMetadata(meta, o.Dial),
+		budget:   budget{log: o.Logger},
 		reads:    rate.NewLimiter(readsPerSec, readBurst),
+		token:    token,
+		gap:      postGap,
 		who:      identity{Droplet: o.DropletID},
+		posted:   make(map[netip.Addr]time.Time),
+	}
+	p.base.Answered = p.budget.note
+	if o.Dial != nil {
+		p.base.Dial = o.Dial
 	}
 	if p.api, err = godo.New(cloudhttp.NewClient(p.base, token), godo.SetBaseURL(api.String())); err != nil {
 		return nil, fmt.Errorf("set up the API client: %w", err)
@@ -91,7 +110,10 @@ func New(o Options) (*Provider, error) {
 }
 
 // Close closes idle connections.
-func (p *Provider) Close() { p.base.CloseIdleConnections() }
+func (p *Provider) Close() {
+	p.base.CloseIdleConnections()
+	p.metadata.close()
+}
 
 // Self returns the droplet ID, configured or from the metadata service; it is asked once only.
 func (p *Provider) Self(ctx context.Context) (string, error) {
@@ -109,15 +131,15 @@ func (p *Provider) identity(ctx context.Context) (identity, error) {
 	if who.Droplet != 0 {
 		return who, nil
 	}
-	who, err := p.metadata.identity(ctx)
+	doc, err := p.metadata.read(ctx)
 	if err != nil {
 		return identity{}, assigner.Errorf(assigner.Own,
 			"droplet_id is auto, and %w: is this a droplet? Otherwise set provider.digitalocean.droplet_id", err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.who = who
-	return who, nil
+	p.who = doc.identity
+	return p.who, nil
 }
 
 // SelfTest proves that the token is good, that the address exists and is in this droplet's region,
@@ -128,24 +150,19 @@ func (p *Provider) SelfTest(ctx context.Context, ip netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	address, err := p.address(ctx, ip)
+	r, err := p.reservation(ctx, ip)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
 	proved := p.proved
 	p.mu.Unlock()
-	if !proved || address.Droplet == nil || who.Region == "" {
-		if who.Region, err = p.seeDroplet(ctx, who.Droplet); err != nil {
+	if !proved || r.droplet == nil || who.Region == "" {
+		if _, err = p.seeDroplet(ctx, who.Droplet); err != nil {
 			return err
 		}
 	}
-	if r := address.Region; r != nil && r.Slug != "" && who.Region != "" && r.Slug != who.Region {
-		return assigner.Errorf(assigner.Own,
-			"the reserved IP %s is in region %s, droplet %d in %s: a reserved IP cannot leave its region",
-			ip, r.Slug, who.Droplet, who.Region)
-	}
-	return nil
+	return p.sameRegion(ctx, r)
 }
 
 // seeDroplet reads this node's droplet through the API and returns its region.
@@ -155,6 +172,7 @@ func (p *Provider) seeDroplet(ctx context.Context, id int) (region string, err e
 		return "", err
 	}
 	defer cancel()
+	gen := p.token.Generation()
 	droplet, _, err := p.api.Droplets.Get(ctx, id)
 	if err != nil {
 		return "", fault(fmt.Sprintf("droplet %d", id), err)
@@ -164,7 +182,7 @@ func (p *Provider) seeDroplet(ctx context.Context, id int) (region string, err e
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.proved = true
+	p.proved, p.sighted = true, gen
 	if droplet.Region != nil && p.who.Region == "" {
 		p.who.Region = droplet.Region.Slug
 	}

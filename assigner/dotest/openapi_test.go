@@ -178,6 +178,21 @@ func TestAnswersConformToVendor(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		check("secret", "GET", thisIP, item, "", 200, "reserved_ip:"+addressKeys) // held by nobody
 
+		// The description has no IPv6 actions; one is read where all actions are.
+		v6 := askAs(t, api, "secret", "POST", "/v2/reserved_ipv6/2001:db8::10/actions", `{"type":"assign","droplet_id":101}`)
+		wantStatus(t, v6, 201)
+		v6.status = 200
+		if err := conforms(doc, "GET", "/v2/actions/{action_id}", v6, "action:"+actionKeys); err != nil {
+			t.Errorf("IPv6 assign: %v\n%s", err, v6.text)
+		}
+		for range 2 { // in progress, completed
+			check("secret", "GET", fmt.Sprintf("/v2/actions/%.0f", v6.at("action", "id")), "/v2/actions/{action_id}", "", 200, "action:"+actionKeys)
+			check("secret", "GET", "/v2/reserved_ipv6/2001:db8::10", "/v2/reserved_ipv6/{reserved_ipv6}", "", 200,
+				"reserved_ipv6:ip,region_slug,reserved_at,droplet")
+			time.Sleep(2 * time.Second)
+		}
+		wantStatus(t, ask(t, api, "GET", fmt.Sprintf("/v2/reserved_ipv6/2001:db8::10/actions/%.0f", v6.at("action", "id")), ""), 404)
+
 		check("wrong", "GET", list, list, "", 401, errorKeys)
 		check("secret", "GET", "/v2/reserved_ips/192.0.2.9", item, "", 404, errorKeys)
 		check("ro", "POST", actions, itemActs, assign102, 403, errorKeys)

@@ -90,7 +90,7 @@ func (c claimer) Ensure(ctx context.Context, e cluster.Ensure, f cluster.Fence) 
 
 // Holder asks who holds ip. Nobody can tell where the provider cannot.
 func (c claimer) Holder(ctx context.Context, ip netip.Addr) (string, error) {
-	h, err := c.provider.Holder(ctx, ip)
+	h, err := c.provider.Holder(assigner.WithRoutine(ctx), ip)
 	if err == nil && h.Unknown {
 		err = errors.New("the provider cannot tell who holds the address")
 	}
