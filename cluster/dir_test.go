@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"context"
 	"encoding/json"
 	"io/fs"
@@ -234,6 +235,10 @@ func (heldClaimer) Ensure(context.Context, Ensure, Fence) (Outcome, error) {
 func (heldClaimer) Holder(context.Context, netip.Addr) (string, error) { return "1", nil }
 
 func (heldClaimer) SelfTest(context.Context) error { return nil }
+
+func (heldClaimer) Hint(context.Context) ([]netip.Addr, error) { return nil, errors.ErrUnsupported }
+
+func (heldClaimer) Release(context.Context, uint64) error { return nil }
 
 func TestMembershipOutlivesTheDaemon(t *testing.T) {
 	path := t.TempDir()

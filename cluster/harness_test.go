@@ -1,12 +1,10 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -57,6 +55,7 @@ type box struct {
 	timing Timing
 	dir    *Dir
 	mutant bool
+	ips    []netip.Addr
 	rpc    time.Duration // how long raft waits for an answer
 	disk   *disk
 
@@ -82,7 +81,7 @@ func bubble(t *testing.T, body func(t *testing.T, w *world)) {
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, start: time.Now(), boxes: map[string]*box{}, cut: map[[2]string]bool{}, alone: map[string]bool{}, rejects: map[string]bool{}, unlinked: map[string]bool{}}
-	w.cloud = &cloud{w: w, faults: map[string]error{}}
+	w.cloud = newCloud(w)
 	return w
 }
 
@@ -103,7 +102,7 @@ func three(t *testing.T, body func(t *testing.T, w *world)) {
 func (w *world) add(name string, priority int, change func(*box)) *box {
 	n := len(w.boxes) + 1
 	b := &box{
-		w: w, name: name, dir: MemoryDir("web", name), timing: testLAN, rpc: time.Second,
+		w: w, name: name, dir: MemoryDir("web", name), timing: testLAN, rpc: time.Second, ips: []netip.Addr{testIP},
 		checks: []fsm.Check{{Name: "haproxy", Known: true, OK: true}},
 	}
 	b.disk = &disk{LogStore: b.dir.logs}
@@ -188,7 +187,7 @@ func (b *box) boot() {
 	node, err := Open(Config{
 		Cluster: "web", Member: b.member, Dir: b.dir, Timing: b.timing,
 		Transport: func(raft.ServerAddressProvider) Carrier { return b.trans }, Linked: b.linked,
-		Peers: peersOf{b}, Claimer: &claimer{b}, FloatingIPs: []netip.Addr{testIP},
+		Peers: peersOf{b}, Claimer: &claimer{b}, FloatingIPs: b.ips,
 		VerifyInterval: 30 * time.Second, Logger: testLogger(b.name),
 		Boottime: func() time.Duration { return time.Since(w.start) },
 	})
@@ -291,7 +290,7 @@ func (w *world) settles(name string, within time.Duration) {
 	for {
 		l := w.leader()
 		if l != nil && l.name == name && w.cloud.holder() == name {
-			if s := l.node.Status(); len(s.Addresses) == 1 && s.Addresses[0].State == AddressClaimed {
+			if s := l.node.Status(); len(s.Addresses) > 0 && s.Addresses[0].State == AddressClaimed {
 				return
 			}
 		}
@@ -443,189 +442,6 @@ func (p peersOf) Join(ctx context.Context, id, address string, c fsm.Contact) er
 		return err
 	}
 	return n.Admit(ctx, c)
-}
-
-// cloud holds one address and the record of every write.
-type cloud struct {
-	w *world
-
-	mu      sync.Mutex
-	held    string
-	latency time.Duration
-	faults  map[string]error // by node
-	journal []write
-	rights  []right
-}
-
-// write is one accepted request to move the address.
-type write struct {
-	node  string
-	epoch uint64
-	at    time.Duration
-}
-
-// right is a stretch of time in which a node's ticket was seen to be valid.
-type right struct {
-	node     string
-	from, to time.Duration
-}
-
-func (c *cloud) holder() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.held
-}
-
-func (c *cloud) steal(name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.held = name
-}
-
-func (c *cloud) fail(name string, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.faults[name] = err
-}
-
-func (c *cloud) setLatency(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.latency = d
-}
-
-func (c *cloud) writes() []write {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.journal)
-}
-
-// attempts counts the writes begun.
-func (c *cloud) attempts() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.rights)
-}
-
-// overlap is the longest time for which two nodes had the right to write at once.
-func (c *cloud) overlap() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var worst time.Duration
-	for i, a := range c.rights {
-		for _, b := range c.rights[:i] {
-			if a.node != b.node {
-				worst = max(worst, min(a.to, b.to)-max(a.from, b.from))
-			}
-		}
-	}
-	return worst
-}
-
-// disciplined fails the test if the record shows a write that must not have been.
-func (c *cloud) disciplined(t *testing.T) {
-	t.Helper()
-	if o := c.overlap(); o > 0 {
-		t.Errorf("two nodes had tickets for %v at once", o)
-	}
-	owner := map[uint64]string{}
-	var last uint64
-	arrived := c.writes()
-	slices.SortStableFunc(arrived, func(a, b write) int { return cmp.Compare(a.at, b.at) })
-	for _, w := range arrived {
-		if w.epoch < last {
-			t.Errorf("%s wrote under epoch %d after epoch %d had", w.node, w.epoch, last)
-		}
-		last = w.epoch
-		if o, ok := owner[w.epoch]; ok && o != w.node {
-			t.Errorf("%s and %s both wrote under epoch %d", o, w.node, w.epoch)
-		}
-		owner[w.epoch] = w.node
-	}
-}
-
-// claimer is a node's way to the cloud.
-type claimer struct{ b *box }
-
-// testFault is a cloud error of either kind.
-type testFault struct{ own bool }
-
-func (e testFault) Error() string  { return fmt.Sprintf("cloud fault (own: %v)", e.own) }
-func (e testFault) OwnFault() bool { return e.own }
-
-func (c *claimer) look() (string, error) {
-	cl := c.b.w.cloud
-	cl.mu.Lock()
-	defer cl.mu.Unlock()
-	return cl.held, cl.faults[c.b.name]
-}
-
-func (c *claimer) SelfTest(context.Context) error {
-	_, err := c.look()
-	return err
-}
-
-func (c *claimer) Holder(context.Context, netip.Addr) (string, error) {
-	held, err := c.look()
-	c.b.w.mu.Lock()
-	defer c.b.w.mu.Unlock()
-	for _, b := range c.b.w.boxes {
-		if b.name == held {
-			return b.member.Instance, err
-		}
-	}
-	return held, err
-}
-
-func (c *claimer) Ensure(ctx context.Context, e Ensure, fence Fence) (Outcome, error) {
-	held, err := c.look()
-	out := Outcome{Instance: c.b.member.Instance}
-	if err != nil {
-		return out, err
-	}
-	if out.From = held; held == c.b.name {
-		out.From, out.Confirmed = out.Instance, time.Now()
-		return out, nil
-	}
-	check, done, err := fence(ctx)
-	if err != nil {
-		return out, err
-	}
-	err = c.write(ctx, e, check)
-	done()
-	if err != nil {
-		return out, err
-	}
-	out.Moved, out.Accepted, out.Confirmed = true, time.Now(), time.Now()
-	return out, nil
-}
-
-// write holds the right to write for as long as the cloud takes, and records it.
-func (c *claimer) write(ctx context.Context, e Ensure, check func() error) error {
-	cl := c.b.w.cloud
-	if err := check(); err != nil {
-		return err
-	}
-	cl.mu.Lock()
-	began, latency := time.Since(c.b.w.start), cl.latency
-	cl.rights = append(cl.rights, right{c.b.name, began, began})
-	i := len(cl.rights) - 1
-	cl.mu.Unlock()
-	for end := time.Now().Add(latency); time.Now().Before(end); {
-		if err := sleep(ctx, time.Millisecond); err != nil {
-			return err
-		}
-		if check() == nil {
-			cl.mu.Lock()
-			cl.rights[i].to = time.Since(c.b.w.start)
-			cl.mu.Unlock()
-		}
-	}
-	cl.mu.Lock()
-	defer cl.mu.Unlock()
-	cl.held = c.b.name
-	cl.journal = append(cl.journal, write{c.b.name, e.Epoch, began})
-	return nil
 }
 
 // campaign makes the node stand for election at once, past every voter's loyalty to the

@@ -20,6 +20,8 @@ const (
 	// firstLook is how long a new leader waits for its first round of probes, so that
 	// it does not claim what a better node is about to take.
 	firstLook = 50 * time.Millisecond
+	// releaseTimeout bounds the removal of the address from this machine.
+	releaseTimeout = 2 * time.Second
 )
 
 // loop is the one goroutine that decides. Everything here belongs to it; other
@@ -102,6 +104,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return false
 	})
 	n.raft.RegisterObserver(observer)
+	n.release(0) // what a crash has left behind; waited for, for it knows no epoch
 	err := l.run(ctx)
 	n.raft.DeregisterObserver(observer)
 	if l.tenure != nil {
@@ -110,6 +113,7 @@ func (n *Node) Run(ctx context.Context) error {
 	stop()
 	close(n.stopped)
 	l.wg.Wait()
+	n.release(0)
 	if stopErr := n.shutdown(); err == nil {
 		err = stopErr
 	}
@@ -270,6 +274,7 @@ func (l *loop) endTenure() {
 	l.past = t.snapshot()
 	// Whatever is in flight was ordered in this term and must not outlive it.
 	t.cancel()
+	l.wg.Go(func() { l.release(t.term) })
 	if l.lost.name == "" { // else raft's word of a successor came first
 		l.lost.name = l.cfg.Member.Name
 	}
@@ -333,7 +338,23 @@ func (l *loop) start(a fsm.Action, work func(ctx context.Context, t *tenure) fun
 			l.busy, l.cancelBusy = fsm.ActionNone, nil
 			if l.tenure == t {
 				then()
+				return
 			}
+			// What it claimed at the last moment may have come after the release.
+			l.wg.Go(func() { l.release(t.term) })
 		})
 	})
+}
+
+// release takes what this node claimed in term or earlier off the machine, where the
+// machine carries the address itself: with the lead it must go.
+func (n *Node) release(term uint64) {
+	if n.cfg.Claimer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+	defer cancel()
+	if err := n.cfg.Claimer.Release(ctx, term); err != nil {
+		n.log.Error("the address may still be on this machine", "term", term, "error", err, "boottime_ns", int64(n.cfg.Boottime()))
+	}
 }

@@ -100,6 +100,12 @@ type Claimer interface {
 	Holder(ctx context.Context, ip netip.Addr) (instance string, err error)
 	// SelfTest proves by reads alone that Ensure would have what it needs.
 	SelfTest(ctx context.Context) error
+	// Hint lists the addresses that this machine seems to hold, by a cheap look of its own;
+	// errors.ErrUnsupported if there is none. It may be late, or wrong: a reason to look.
+	Hint(ctx context.Context) ([]netip.Addr, error)
+	// Release takes what was claimed in epoch or earlier, or whenever if it is 0, off this
+	// machine, where the machine carries the address itself. A claim of a later epoch stays.
+	Release(ctx context.Context, epoch uint64) error
 }
 
 // Config is what a Node is made of. All fields without a remark are required.
