@@ -35,11 +35,32 @@ type address struct {
 	since      time.Time // of the present hold
 	instance   string    // who holds it, as the cloud last said
 	guards     int       // looks since the last move
+	doubted    time.Time // since when hints contradict; zero: they do not
+	recheck    time.Time // when to look because of that
+	asked      drift     // what it is if the question that is under way finds it elsewhere
+	drift      drift     // found, and not repaired yet
 	looked     bool      // only looked at, the last time
 	failures   int
 	failingFor time.Time
 	ownFaults  int
 	lastError  string
+}
+
+// drift is an address that was here in this term and has been found elsewhere.
+type drift struct {
+	found time.Time // when the look began that found it
+	// since is when it was last known to be here or, if a hint led to that look, when the
+	// first hint had it elsewhere.
+	since time.Time
+	hint  bool
+}
+
+// drifted is the drift that the last question has found.
+func (a *address) drifted() drift {
+	if !a.drift.found.IsZero() {
+		return a.drift
+	}
+	return a.asked
 }
 
 // guards are the looks after a claim: a write of a former leader may still be on its
@@ -52,6 +73,7 @@ func (l *loop) startClaim(ip netip.Addr) {
 	record := l.fsm.State().Claims[ip]
 	a := l.tenure.ips[ip]
 	a.looked = false
+	a.ask(time.Now())
 	order := Ensure{IP: ip, Epoch: l.tenure.term}
 	if record.Holder != l.cfg.Member.ID && !a.held && a.failures == 0 {
 		order.Believed = record.Instance
@@ -76,6 +98,7 @@ func (l *loop) startClaim(ip netip.Addr) {
 // being compared with the cloud as long as anybody leads.
 func (l *loop) startLook(ip netip.Addr) {
 	l.prove()
+	l.tenure.ips[ip].ask(time.Now())
 	l.start(fsm.ActionLook, func(ctx context.Context, t *tenure) func() {
 		ctx, cancel := context.WithTimeout(ctx, selfTestTimeout)
 		defer cancel()
@@ -93,7 +116,9 @@ func (l *loop) seenAt(a *address, ip netip.Addr, instance string) {
 	if instance != a.instance {
 		l.log.Info("the address is held by", "ip", ip, "holder", l.memberOf(instance), "instance", instance, "boottime_ns", int64(l.cfg.Boottime()))
 	}
-	a.held = a.held && instance == l.cfg.Member.Instance
+	if a.held && instance != l.cfg.Member.Instance {
+		a.drift, a.held = a.drifted(), false
+	}
 	a.state, a.instance, a.verifiedAt, a.due, a.looked = AddressClaimed, instance, now, now.Add(l.cfg.VerifyInterval), true
 	if l.memberOf(instance) == instance { // nobody, or no member
 		a.state = AddressLost
@@ -114,6 +139,7 @@ func (l *loop) claimed(t *tenure, ip netip.Addr, out Outcome) {
 	}
 	if !a.held || out.Moved {
 		a.since, a.guards = now, 0
+		a.drift, a.doubted, a.recheck = drift{}, time.Time{}, time.Time{} // hints lag: they begin anew
 		l.log.Info("holding the address", "ip", ip, "moved", out.Moved, "from", out.From, "instance", out.Instance,
 			"verified", !out.Unverified, "term", t.term, "boottime_ns", int64(l.cfg.Boottime()))
 	}
@@ -142,7 +168,7 @@ func (l *loop) claimFailed(t *tenure, ip netip.Addr, out Outcome, err error) {
 	switch {
 	case out.From != "" && out.From != out.Instance:
 		if a.instance = out.From; a.held {
-			a.state, a.held = AddressLost, false
+			a.drift, a.state, a.held = a.drifted(), AddressLost, false
 		}
 	case a.held:
 		a.state = AddressUnverified

@@ -155,7 +155,9 @@ func TestStagesAddUp(t *testing.T) {
 		l.tenure.ips = map[netip.Addr]*address{testIP: {}, other: {}}
 		move := func(ip netip.Addr, reason string, want fsm.Stages) {
 			t.Helper()
-			time.Sleep(300 * time.Millisecond)
+			time.Sleep(200 * time.Millisecond)
+			l.tenure.ips[ip].ask(time.Now())
+			time.Sleep(100 * time.Millisecond)
 			accepted := time.Now()
 			time.Sleep(200 * time.Millisecond)
 			l.claimed(l.tenure, ip, Outcome{Moved: true, Instance: "101", From: "102", Accepted: accepted, Confirmed: time.Now()})
@@ -168,7 +170,7 @@ func TestStagesAddUp(t *testing.T) {
 		move(testIP, "lb2 is in FAULT", fsm.Stages{Detect: 40 * ms, Elect: 20 * ms, Claim: 300 * ms, Confirm: 200 * ms})
 		move(other, "lb2 is in FAULT", fsm.Stages{Detect: 40 * ms, Elect: 20 * ms, Claim: 800 * ms, Confirm: 200 * ms})
 		time.Sleep(time.Hour)
-		move(testIP, "the address had been moved away", fsm.Stages{Detect: time.Hour + 800*ms, Confirm: 200 * ms})
+		move(testIP, "the address had been moved away", fsm.Stages{Detect: time.Hour + 700*ms, Claim: 100 * ms, Confirm: 200 * ms})
 	})
 }
 

@@ -31,7 +31,9 @@ type cloud struct {
 	// hintFault keeps them from it.
 	hints     bool
 	hintLag   time.Duration
-	hintFault error
+	hintFault map[string]error // by node
+	hintHangs atomic.Bool
+	hinting   atomic.Int64 // how many are being read
 	// carried are the machines that carry the address themselves, and since which epoch.
 	carried  map[string]uint64
 	releases []release
@@ -70,7 +72,7 @@ type right struct {
 func newCloud(w *world) *cloud {
 	return &cloud{
 		w: w, faults: map[string]error{}, broken: map[netip.Addr]error{}, slow: map[netip.Addr]time.Duration{},
-		carried: map[string]uint64{},
+		carried: map[string]uint64{}, hintFault: map[string]error{},
 	}
 }
 
@@ -127,11 +129,18 @@ func (c *cloud) slows(ip netip.Addr, d time.Duration) {
 	c.slow[ip] = d
 }
 
-// tells lets machines know what they hold, late by lag, or fail with err.
-func (c *cloud) tells(lag time.Duration, err error) {
+// tells lets machines know what they hold, late by lag.
+func (c *cloud) tells(lag time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hints, c.hintLag, c.hintFault = true, lag, err
+	c.hints, c.hintLag = true, lag
+}
+
+// mutes keeps a machine from telling, or lets it again.
+func (c *cloud) mutes(name string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hintFault[name] = err
 }
 
 func (c *cloud) writes() []write {
@@ -246,15 +255,21 @@ func (c *claimer) Holder(_ context.Context, ip netip.Addr) (string, error) {
 	return held, err
 }
 
-func (c *claimer) Hint(context.Context) ([]netip.Addr, error) {
+func (c *claimer) Hint(ctx context.Context) ([]netip.Addr, error) {
 	cl := c.b.w.cloud
+	cl.hinting.Add(1)
+	defer cl.hinting.Add(-1)
+	if cl.hintHangs.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	switch {
 	case !cl.hints:
 		return nil, errors.ErrUnsupported
-	case cl.hintFault != nil:
-		return nil, cl.hintFault
+	case cl.hintFault[c.b.name] != nil:
+		return nil, cl.hintFault[c.b.name]
 	}
 	var here []netip.Addr
 	for _, ip := range c.b.ips {

@@ -1,9 +1,9 @@
 package cluster
 
 import (
-	"errors"
 	"context"
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"net/netip"
 	"os"

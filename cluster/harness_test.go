@@ -88,7 +88,14 @@ func newWorld(t *testing.T) *world {
 // three is the usual cluster: lb1 150, lb2 100, lb3 50, formed and settled on lb1.
 func three(t *testing.T, body func(t *testing.T, w *world)) {
 	t.Helper()
+	threeIn(t, func(*world) {}, body)
+}
+
+// threeIn is three in a world that has been prepared.
+func threeIn(t *testing.T, prepare func(*world), body func(t *testing.T, w *world)) {
+	t.Helper()
 	bubble(t, func(t *testing.T, w *world) {
+		prepare(w)
 		for i, priority := range []int{150, 100, 50} {
 			w.add(fmt.Sprintf("lb%d", i+1), priority, nil)
 		}

@@ -94,11 +94,16 @@ func (l *loop) transition(t *tenure, ip netip.Addr, a *address, out Outcome) fsm
 		tr.Stages.Detect, tr.Stages.Elect = t.origin.detect, t.origin.elect
 		tr.Stages.Claim = max(0, out.Accepted.Sub(t.readyAt))
 	} else {
-		// Drift: noticed now; it may have happened at any time since the last look.
+		// It may have happened at any time since the last look.
+		d := a.drifted()
 		tr.Reason = "the address had been moved away"
-		if !a.verifiedAt.IsZero() {
-			tr.Stages.Detect = max(0, out.Accepted.Sub(a.verifiedAt))
+		if d.hint {
+			tr.Reason += ", as a hint said"
 		}
+		if !d.since.IsZero() {
+			tr.Stages.Detect = max(0, d.found.Sub(d.since))
+		}
+		tr.Stages.Claim = max(0, out.Accepted.Sub(d.found))
 	}
 	tr.Stages.Confirm = max(0, out.Confirmed.Sub(out.Accepted))
 	if tr.From == "" {

@@ -53,6 +53,7 @@ type loop struct {
 	past          map[netip.Addr]address
 	bars          map[string]bar // by member ID; they outlive a tenure
 	damping       damping
+	hints         hints
 	role          string
 	drains        map[string]fsm.Drain // as last logged
 }
@@ -321,6 +322,7 @@ func (l *loop) observe(o raft.Observation) {
 }
 
 func (l *loop) tick() {
+	l.readHint()
 	if l.tenure != nil {
 		l.probeAll()
 	}

@@ -151,7 +151,9 @@ type Node struct {
 	// stopped is closed when Run has returned.
 	stopped chan struct{}
 	seenBy  atomic.Pointer[snapshot]
-	turned  atomic.Int64
+	// hint is what this machine last said that it holds; nil if it cannot tell.
+	hint   atomic.Pointer[fsm.Hint]
+	turned atomic.Int64
 	// campaigns bounds how often this node stands for election by itself.
 	campaigns *rate.Limiter
 	// changes serialises changes of membership.

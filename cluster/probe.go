@@ -81,6 +81,7 @@ func (l *loop) probed(t *tenure, id string, c fsm.Contact, err error) {
 		p.at = time.Time{}
 		l.log.Warn("peer does not answer", "peer", l.name(id), "error", err)
 	}
+	l.doubt(time.Now())
 	l.looked(nil)
 }
 

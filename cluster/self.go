@@ -120,7 +120,7 @@ func (n *Node) Contact() fsm.Contact {
 		RaftState: n.raft.State().String(), Term: n.raft.CurrentTerm(),
 		LastIndex: n.raft.LastIndex(), AppliedIndex: n.raft.AppliedIndex(),
 		Voter:  n.voter(n.cfg.Member.ID),
-		Member: n.cfg.Member, Report: r,
+		Member: n.cfg.Member, Report: r, Hint: n.hint.Load(),
 	}
 	c.LeaderID, c.LeaderAddress = n.leader()
 	return c

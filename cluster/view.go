@@ -46,7 +46,7 @@ func (l *loop) view(now time.Time) fsm.View {
 		v.Candidates = append(v.Candidates, c)
 	}
 	for ip, a := range t.ips {
-		v.IPs = append(v.IPs, fsm.IPView{IP: ip, Due: a.due, OwnFaults: a.ownFaults, Looked: a.looked})
+		v.IPs = append(v.IPs, fsm.IPView{IP: ip, Due: a.next(), OwnFaults: a.ownFaults, Looked: a.looked})
 	}
 	return v
 }

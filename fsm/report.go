@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -84,6 +85,14 @@ type Contact struct {
 	// Member and Report are what the node says of itself now: what the log should say.
 	Member Member `json:"member"`
 	Report Report `json:"report"`
+	// Hint is what its machine seems to hold; nil if it cannot tell at present.
+	Hint *Hint `json:"hint,omitempty"`
+}
+
+// Hint is which floating IPs a machine seems to hold, by a look at itself. It may lag
+// behind a move, or be wrong: it is a reason to ask the cloud, and proves nothing.
+type Hint struct {
+	Held []netip.Addr `json:"held"`
 }
 
 // faults names the checks that put the node in FAULT.
