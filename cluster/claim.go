@@ -28,6 +28,7 @@ const (
 
 // address is the leader's bookkeeping of one floating IP.
 type address struct {
+	busy       bool // being claimed or looked at
 	state      AddressState
 	held       bool // claimed in this term, and not seen elsewhere since
 	due        time.Time
@@ -72,7 +73,7 @@ func (l *loop) startClaim(ip netip.Addr) {
 	l.tenure.tried = true
 	record := l.fsm.State().Claims[ip]
 	a := l.tenure.ips[ip]
-	a.looked = false
+	a.busy, a.looked = true, false
 	a.ask(time.Now())
 	order := Ensure{IP: ip, Epoch: l.tenure.term}
 	if record.Holder != l.cfg.Member.ID && !a.held && a.failures == 0 {
@@ -87,26 +88,35 @@ func (l *loop) startClaim(ip netip.Addr) {
 		fence, released := l.fence(t)
 		out, err := l.cfg.Claimer.Ensure(ctx, order, fence)
 		released()
-		if err != nil {
-			return func() { l.claimFailed(t, ip, out, err) }
+		return func() {
+			if a.busy = false; err != nil {
+				l.claimFailed(t, ip, out, err)
+				return
+			}
+			l.claimed(t, ip, out)
 		}
-		return func() { l.claimed(t, ip, out) }
 	})
+	l.wakeUp() // another address may be due
 }
 
 // startLook asks who holds ip, for a leader that may not claim: what is on record goes on
 // being compared with the cloud as long as anybody leads.
 func (l *loop) startLook(ip netip.Addr) {
 	l.prove()
-	l.tenure.ips[ip].ask(time.Now())
+	a := l.tenure.ips[ip]
+	a.busy = true
+	a.ask(time.Now())
 	l.start(fsm.ActionLook, func(ctx context.Context, t *tenure) func() {
 		ctx, cancel := context.WithTimeout(ctx, selfTestTimeout)
 		defer cancel()
 		instance, err := l.cfg.Claimer.Holder(ctx, ip)
-		if err != nil {
-			return func() { l.claimFailed(t, ip, Outcome{}, err) }
+		return func() {
+			if a.busy = false; err != nil {
+				l.claimFailed(t, ip, Outcome{}, err)
+				return
+			}
+			l.seenAt(a, ip, instance)
 		}
-		return func() { l.seenAt(t.ips[ip], ip, instance) }
 	})
 }
 

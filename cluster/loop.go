@@ -34,12 +34,11 @@ type loop struct {
 
 	// tenure is nil while this node does not lead.
 	tenure *tenure
-	// busy is the one action in flight; cancelBusy ends it early.
-	busy       fsm.Action
-	cancelBusy context.CancelFunc
-	request    *request
-	leaving    bool
-	wedged     error
+	// actions are in flight, all of one kind: several only if they are claims.
+	actions map[*action]bool
+	request *request
+	leaving bool
+	wedged  error
 
 	observed  chan raft.Observation
 	forwarded uint64 // Seq of the report last brought to a leader
@@ -56,6 +55,20 @@ type loop struct {
 	hints         hints
 	role          string
 	drains        map[string]fsm.Drain // as last logged
+}
+
+// action is one thing that is being done, off the loop.
+type action struct {
+	kind   fsm.Action
+	cancel context.CancelFunc
+}
+
+// busy is the kind of what is in flight.
+func (l *loop) busy() fsm.Action {
+	for a := range l.actions {
+		return a.kind
+	}
+	return fsm.ActionNone
 }
 
 // tenure is one term as leader: everything that ends with it.
@@ -96,7 +109,7 @@ type lastLeader struct {
 // leadership over, or with ErrWedged. It may be called once.
 func (n *Node) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l := &loop{Node: n, ctx: work, observed: make(chan raft.Observation, 64), bars: map[string]bar{}}
+	l := &loop{Node: n, ctx: work, observed: make(chan raft.Observation, 64), bars: map[string]bar{}, actions: map[*action]bool{}}
 	observer := raft.NewObserver(l.observed, false, func(o *raft.Observation) bool {
 		switch o.Data.(type) {
 		case raft.RaftState, raft.LeaderObservation:
@@ -170,7 +183,9 @@ func (l *loop) step(now time.Time) time.Duration {
 	l.write(now)
 	switch d.Kind {
 	case fsm.Abort:
-		l.cancelBusy()
+		for a := range l.actions {
+			a.cancel()
+		}
 	case fsm.Transfer:
 		if l.recorded(now) { // else written brings us back here
 			l.startTransfer(d)
@@ -295,7 +310,7 @@ func (l *loop) leave() {
 func (l *loop) left() bool {
 	t := l.tenure
 	switch {
-	case l.busy != fsm.ActionNone:
+	case l.busy() != fsm.ActionNone:
 		return false
 	case t == nil:
 		return l.raft.State() != raft.Leader // else LeaderCh is about to say so
@@ -328,16 +343,17 @@ func (l *loop) tick() {
 	}
 }
 
-// start runs work as the one action in flight. What work returns runs on the loop.
-func (l *loop) start(a fsm.Action, work func(ctx context.Context, t *tenure) func()) {
+// start runs work as an action in flight. What work returns runs on the loop.
+func (l *loop) start(kind fsm.Action, work func(ctx context.Context, t *tenure) func()) {
 	t := l.tenure
 	ctx, cancel := context.WithCancel(t.ctx)
-	l.busy, l.cancelBusy = a, cancel
+	a := &action{kind, cancel}
+	l.actions[a] = true
 	l.wg.Go(func() {
 		then := work(ctx, t)
 		cancel()
 		l.post(func(l *loop) {
-			l.busy, l.cancelBusy = fsm.ActionNone, nil
+			delete(l.actions, a)
 			if l.tenure == t {
 				then()
 				return

@@ -15,7 +15,7 @@ import (
 
 // leads is a loop without raft, in its term 7.
 func leads() *loop {
-	l := &loop{Node: bare(), bars: map[string]bar{}}
+	l := &loop{Node: bare(), bars: map[string]bar{}, actions: map[*action]bool{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.tenure = &tenure{
 		term: 7, ctx: ctx, cancel: cancel, looked: true, committed: true, readyAt: time.Now(),

@@ -158,6 +158,8 @@ type Node struct {
 	campaigns *rate.Limiter
 	// changes serialises changes of membership.
 	changes sync.Mutex
+	// turn has one element while a ticket of this node is in use.
+	turn chan struct{}
 	// marks serialises drains, each of which looks at the others.
 	marks sync.Mutex
 
@@ -178,6 +180,7 @@ func Open(cfg Config) (*Node, error) {
 		cfg: cfg, log: cfg.Logger, boot: rand.Text(), fsm: fsm.New(),
 		seen: newSightings(cfg.Member.ID, time.Now()),
 		wake: make(chan struct{}, 1), mail: make(chan func(*loop), 64), stopped: make(chan struct{}),
+		turn:      make(chan struct{}, 1),
 		campaigns: rate.NewLimiter(rate.Every(campaignEvery), campaignBurst),
 	}
 	n.self.start(cfg.Member, n.boot)

@@ -139,15 +139,28 @@ func (tk *ticket) release() {
 }
 
 // fence gives the Claimer its tickets; wait returns when all of them are given back.
+//
+// Claims of several addresses run side by side, and their writes take turns: a node takes
+// a ticket only when it has stopped using the one before. So its newest ticket is the only
+// one that can be in use, which is what the log keeps, and what others wait out. The
+// release of it says that nothing of this node's is in use any more; that of an older one,
+// should it come late, names another seq and frees nothing (State.releaseTicket).
 func (n *Node) fence(t *tenure) (f Fence, wait func()) {
 	var wg sync.WaitGroup
 	f = func(ctx context.Context) (func() error, func(), error) {
+		select {
+		case n.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("%w: %w", errNoTicket, context.Cause(ctx))
+		}
 		tk, err := n.takeTicket(ctx, t)
 		if err != nil {
+			<-n.turn
 			return nil, nil, err
 		}
 		done := func() {
 			if tk.end() {
+				<-n.turn
 				// Beside the Claimer, which goes on to follow its write.
 				wg.Go(tk.release)
 			}

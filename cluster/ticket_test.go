@@ -20,7 +20,7 @@ func bare() *Node {
 	n := &Node{
 		cfg: Config{Member: fsm.Member{ID: "lb1-id", Name: "lb1", Instance: "101"}},
 		log: hclog.NewNullLogger(), fsm: fsm.New(), seen: newSightings("lb1-id", time.Now()),
-		mail: make(chan func(*loop), 64), stopped: make(chan struct{}),
+		mail: make(chan func(*loop), 64), stopped: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	start := time.Now()
 	n.cfg.Boottime = func() time.Duration { return time.Since(start) }
@@ -225,7 +225,7 @@ func TestSuspendedGuest(t *testing.T) {
 				var slept atomic.Int64
 				suspend := func() { slept.Add(int64(d)) }
 				// The same node with a clock that is the claim's alone.
-				n := &Node{cfg: b.node.cfg, raft: b.node.raft, fsm: b.node.fsm, seen: b.node.seen, log: b.node.log}
+				n := &Node{cfg: b.node.cfg, raft: b.node.raft, fsm: b.node.fsm, seen: b.node.seen, log: b.node.log, turn: make(chan struct{}, 1)}
 				n.cfg.Boottime = func() time.Duration { return b.node.cfg.Boottime() + time.Duration(slept.Load()) }
 				fence, released := n.fence(another(n.raft.CurrentTerm()))
 				defer released()

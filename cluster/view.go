@@ -17,7 +17,7 @@ const (
 
 // view is what Decide gets to see.
 func (l *loop) view(now time.Time) fsm.View {
-	v := fsm.View{Self: l.cfg.Member.ID, Busy: l.busy}
+	v := fsm.View{Self: l.cfg.Member.ID, Busy: l.busy()}
 	t := l.tenure
 	if t == nil {
 		if id, _ := l.leader(); id != "" && id != l.cfg.Member.ID {
@@ -46,7 +46,7 @@ func (l *loop) view(now time.Time) fsm.View {
 		v.Candidates = append(v.Candidates, c)
 	}
 	for ip, a := range t.ips {
-		v.IPs = append(v.IPs, fsm.IPView{IP: ip, Due: a.next(), OwnFaults: a.ownFaults, Looked: a.looked})
+		v.IPs = append(v.IPs, fsm.IPView{IP: ip, Busy: a.busy, Due: a.next(), OwnFaults: a.ownFaults, Looked: a.looked})
 	}
 	return v
 }

@@ -25,7 +25,7 @@ const (
 // message or a failed write costs time and nothing else.
 func (l *loop) write(now time.Time) {
 	t := l.tenure
-	if t == nil || !t.ready() || t.writing || l.busy == fsm.ActionTransfer || now.Before(t.writeAt) {
+	if t == nil || !t.ready() || t.writing || l.busy() == fsm.ActionTransfer || now.Before(t.writeAt) {
 		return
 	}
 	history := len(t.history)

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -35,8 +36,15 @@ func Decide(p Policy, v View, now time.Time) Decision {
 	if wrong != "" {
 		return r.confused(wrong)
 	}
+	if d, ok := r.inFlight(); ok {
+		return d
+	}
+	return r.idle()
+}
+
+// idle is what there is to do, or would be with nothing in flight.
+func (r *round) idle() Decision {
 	questions := []func() (Decision, bool){
-		r.inFlight,
 		r.requested,
 		r.incumbent,
 		r.unfit,
@@ -60,28 +68,51 @@ func following(v View) Reason {
 	return Reason{Code: ReasonFollowing, Member: v.LeaderName}
 }
 
-// inFlight: one action at a time. A claim is broken off when its node may no longer
-// make it or an operator's transfer would follow; a better rival lets it finish. A look
-// is broken off when there is more to do than to look.
+// inFlight: one action at a time, but for claims of different addresses, which do not wait
+// for one another. A claim is broken off when its node may no longer make it or an
+// operator's transfer would follow; a better rival lets it finish, and no other begins. A
+// look is broken off for a hand-over, or to claim what is looked at.
 func (r *round) inFlight() (Decision, bool) {
-	if r.v.Busy == ActionNone {
-		return Decision{}, false
-	}
 	switch r.v.Busy {
+	case ActionNone:
+		return Decision{}, false
 	case ActionLook:
-		if d, ok := r.requested(); !r.onlyLooks() || ok && d.Kind == Transfer {
+		d := r.idle()
+		if d.Kind == Transfer || d.Kind == Claim && r.busyWith(d.IP) {
 			return Decision{Kind: Abort, Reason: Reason{Code: ReasonBusy, Detail: string(r.v.Busy)}}, true
 		}
 	case ActionClaim:
-		if !r.fit {
-			return Decision{Kind: Abort, Reason: r.unfits}, true
-		}
-		if d, ok := r.requested(); ok && d.Kind == Transfer {
-			return Decision{Kind: Abort, Reason: d.Reason}, true
-		}
-	case ActionNone, ActionTransfer:
+		return r.claiming(), true
+	case ActionTransfer:
 	}
-	return Decision{Kind: Wait, Reason: Reason{Code: ReasonBusy, Detail: string(r.v.Busy)}}, true
+	return r.busy(), true
+}
+
+// claiming: a claim is in flight.
+func (r *round) claiming() Decision {
+	if !r.fit {
+		return Decision{Kind: Abort, Reason: r.unfits}
+	}
+	if d, ok := r.requested(); ok && d.Kind == Transfer {
+		return Decision{Kind: Abort, Reason: d.Reason}
+	}
+	// One that is of no address of this View is of a former term's: it is waited for.
+	if slices.ContainsFunc(r.ips, func(ip IPView) bool { return ip.Busy }) {
+		if d := r.idle(); d.Kind == Claim {
+			d.Next = time.Time{}
+			return d
+		}
+	}
+	return r.busy()
+}
+
+func (r *round) busy() Decision {
+	return Decision{Kind: Wait, Reason: Reason{Code: ReasonBusy, Detail: string(r.v.Busy)}}
+}
+
+// busyWith says that an action in flight is about the address.
+func (r *round) busyWith(ip netip.Addr) bool {
+	return slices.ContainsFunc(r.ips, func(v IPView) bool { return v.IP == ip && v.Busy })
 }
 
 // onlyLooks says that the leader may not claim, and has nobody to hand over to now.
@@ -329,9 +360,12 @@ func (r *round) ownFault() (Decision, bool) {
 	return Decision{}, false
 }
 
-// due: the first address that wants to be claimed or looked at.
+// due: the first address that wants to be claimed or looked at, and is not being claimed.
 func (r *round) due() (Decision, bool) {
 	for _, ip := range r.ips {
+		if ip.Busy && r.v.Busy == ActionClaim {
+			continue
+		}
 		if ip.Looked || !ip.Due.After(r.now) {
 			return Decision{Kind: Claim, IP: ip.IP, Reason: Reason{Code: ReasonDue, IP: ip.IP}, Next: r.next()}, true
 		}

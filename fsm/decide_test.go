@@ -104,7 +104,8 @@ var views = rapid.Custom(func(t *rapid.T) View {
 	v.Vacant = rapid.Bool().Draw(t, "vacant")
 	v.Incumbent = pick("", "gone", anyone.Draw(t, "holder").Member.ID, anyone.Draw(t, "holder").Member.ID).Draw(t, "incumbent")
 	for i := range pick(0, 1, 2, 3).Draw(t, "ips") {
-		v.IPs = append(v.IPs, IPView{IP: addr(i), Due: around.Draw(t, "due"), OwnFaults: pick(0, 0, 0, 0, 0, 0, 1, 2).Draw(t, "own faults"), Looked: !mostly.Draw(t, "claimed")})
+		busy := (v.Busy == ActionClaim || v.Busy == ActionLook && i == 0) && mostly.Draw(t, "in flight")
+		v.IPs = append(v.IPs, IPView{IP: addr(i), Busy: busy && pick(true, true, false).Draw(t, "is it"), Due: around.Draw(t, "due"), OwnFaults: pick(0, 0, 0, 0, 0, 0, 1, 2).Draw(t, "own faults"), Looked: !mostly.Draw(t, "claimed")})
 	}
 	if !mostly.Draw(t, "sane") {
 		v.Candidates = append(v.Candidates, pick(v.Candidates[0], Candidate{}).Draw(t, "double"))
@@ -171,8 +172,28 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 	"a follower waits, without a date": func(v View, _ facts, d Decision) bool {
 		return v.Leader || d.Kind == Wait && d.Next.IsZero()
 	},
-	"an action in flight is waited for or, if a claim, aborted": func(v View, f facts, d Decision) bool {
-		return !v.Leader || !f.busy || d.Next.IsZero() && (d.Kind == Wait || d.Kind == Abort && (v.Busy == ActionClaim || v.Busy == ActionLook))
+	"an action in flight is waited for or, if a claim or a look, aborted; a claim gets company": func(v View, f facts, d Decision) bool {
+		return !v.Leader || !f.busy || d.Next.IsZero() && (d.Kind == Wait ||
+			d.Kind == Abort && (v.Busy == ActionClaim || v.Busy == ActionLook) || d.Kind == Claim && v.Busy == ActionClaim)
+	},
+	"a claim beside another is of another address, and what would be done without that one": func(v View, f facts, d Decision) bool {
+		if !f.busy || d.Kind != Claim {
+			return true
+		}
+		i := slices.IndexFunc(v.IPs, func(ip IPView) bool { return ip.IP == d.IP })
+		v.IPs = slices.DeleteFunc(slices.Clone(v.IPs), func(ip IPView) bool { return ip.Busy })
+		v.Busy = ActionNone
+		alone := Decide(DefaultPolicy, v, start)
+		return i >= 0 && alone.Kind == Claim && alone.IP == d.IP
+	},
+	"no address waits for another's claim": func(v View, f facts, d Decision) bool {
+		if !v.Leader || !f.sane || v.Busy != ActionClaim || !slices.ContainsFunc(v.IPs, func(ip IPView) bool { return ip.Busy }) {
+			return true
+		}
+		v.IPs = slices.DeleteFunc(slices.Clone(v.IPs), func(ip IPView) bool { return ip.Busy })
+		v.Busy = ActionNone
+		alone := Decide(DefaultPolicy, v, start)
+		return alone.Kind != Claim || d.Kind == Claim && d.IP == alone.IP || d.Kind == Abort
 	},
 	"a claim by an ineligible node is aborted": func(v View, f facts, d Decision) bool {
 		return !v.Leader || !f.sane || v.Busy != ActionClaim || f.fit || d.Kind == Abort

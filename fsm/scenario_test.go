@@ -124,7 +124,7 @@ func (s *scenario) decide() string {
 //	drained|undrained lb1
 //	backoff lb1 for=60s
 //	falls lb1                      it has just lost the lead through its health
-//	busy claim|transfer|look|none
+//	busy claim|transfer|look|none [ip=A]   A: what is claimed too, or looked at; else the first
 //	request [lb1]  /  norequest  /  prefer lb1
 //	ownfaults A=2  /  due A=20s  /  looked A=20s (due then, and only looked at)  /  forget lb2
 func (s *scenario) do(words []string) error {
@@ -219,7 +219,7 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 		d, err = time.ParseDuration(options["for"])
 		c.BackoffUntil = s.time(d)
 	case "busy":
-		s.v.Busy = map[string]Action{"claim": ActionClaim, "transfer": ActionTransfer, "look": ActionLook}[args[0]]
+		s.busy(args[0], options["ip"])
 	case "request":
 		s.v.Request = &Request{Target: args[0]}
 	case "norequest":
@@ -232,6 +232,19 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 		err = fmt.Errorf("unknown command")
 	}
 	return err
+}
+
+func (s *scenario) busy(action, ip string) {
+	s.v.Busy = map[string]Action{"claim": ActionClaim, "transfer": ActionTransfer, "look": ActionLook}[action]
+	for i := range s.v.IPs {
+		v := &s.v.IPs[i]
+		switch {
+		case s.v.Busy != ActionClaim && s.v.Busy != ActionLook:
+			v.Busy = false
+		case v.IP.String() == ip || ip == "" && i == 0:
+			v.Busy = true
+		}
+	}
 }
 
 func (s *scenario) cluster(members []string) error {

@@ -25,7 +25,7 @@ type Candidate struct {
 	BackoffUntil time.Time
 }
 
-// Action is what the leader's one worker is busy with.
+// Action is what the leader is busy with.
 type Action string
 
 // The actions.
@@ -44,6 +44,8 @@ type IPView struct {
 	// OwnFaults counts the looks or claims in a row that failed for reasons of this
 	// node's own (its token, its route); peers may do better.
 	OwnFaults int
+	// Busy says that the action in flight, or one of the claims in flight, is about it.
+	Busy bool
 	// Looked says that this leader, which might not claim, has only looked, the last time:
 	// once it may, it claims, however fresh that look is.
 	Looked bool
@@ -59,7 +61,9 @@ type View struct {
 	Term        uint64
 	LeaderSince time.Time
 	Candidates  []Candidate
-	Busy        Action
+	// Busy is what is in flight: one look, one transfer, or claims of different addresses
+	// (IPView.Busy).
+	Busy Action
 	// Request is an operator's wish to move leadership; nil when there is none.
 	Request *Request
 	// Preferred is State.Preferred.
@@ -121,6 +125,6 @@ type Decision struct {
 	IP     netip.Addr
 	Reason Reason
 	// Next is when to decide again without new input; zero only for a follower and
-	// while an action is in flight.
+	// while an action is in flight. One that begins beside another has none either.
 	Next time.Time
 }

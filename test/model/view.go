@@ -56,7 +56,7 @@ func (c *cluster) view(k sight) fsm.View {
 	v := fsm.View{
 		Self: name(k.self), Leader: true, LeaderName: name(k.self), Busy: t.action(),
 		LeaderSince: now.Add(-time.Hour), Vacant: !t.appointed && !t.claimed,
-		IPs: []fsm.IPView{{IP: address}}, // a look is due at any time
+		IPs: []fsm.IPView{{IP: address, Busy: t.action() == fsm.ActionClaim}}, // a look is due at any time
 	}
 	if t.fresh {
 		v.LeaderSince = now
