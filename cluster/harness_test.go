@@ -64,6 +64,7 @@ type box struct {
 	stop   context.CancelFunc
 	done   chan error
 	checks []fsm.Check
+	told   recorder
 }
 
 // bubble runs body in a synctest bubble with a world that is closed at its end.
@@ -195,7 +196,7 @@ func (b *box) boot() {
 		Cluster: "web", Member: b.member, Dir: b.dir, Timing: b.timing,
 		Transport: func(raft.ServerAddressProvider) Carrier { return b.trans }, Linked: b.linked,
 		Peers: peersOf{b}, Claimer: &claimer{b}, FloatingIPs: b.ips,
-		VerifyInterval: 30 * time.Second, Logger: testLogger(b.name),
+		VerifyInterval: 30 * time.Second, Logger: testLogger(b.name), Notify: b.told.add,
 		Boottime: func() time.Duration { return time.Since(w.start) },
 	})
 	w.must(err)

@@ -115,6 +115,7 @@ func (l *loop) transition(t *tenure, ip netip.Addr, a *address, out Outcome) fsm
 	l.log.Info("moved", "ip", ip, "from", tr.From, "to", tr.To, "reason", tr.Reason,
 		"detect", s.Detect, "elect", s.Elect, "claim", s.Claim, "confirm", s.Confirm, "total", s.Total(),
 		"boottime_ns", int64(l.cfg.Boottime()))
+	l.emit(fsm.Event{Kind: fsm.EventMoved, Subject: ip.String(), From: tr.From, Reason: tr.Reason})
 	return tr
 }
 

@@ -55,6 +55,7 @@ type loop struct {
 	hints         hints
 	role          string
 	drains        map[string]fsm.Drain // as last logged
+	told          told
 }
 
 // action is one thing that is being done, off the loop.

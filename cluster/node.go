@@ -126,6 +126,9 @@ type Config struct {
 	FloatingIPs []netip.Addr
 	// VerifyInterval is how often a leader looks whether it still holds the address.
 	VerifyInterval time.Duration
+	// Notify, if not nil, is told of each event once, in order. It is called on the loop
+	// and must not block.
+	Notify func(fsm.Event)
 	// Logger may be nil: silent.
 	Logger hclog.Logger
 	// Boottime replaces the clock of that name in tests; nil: the real one.

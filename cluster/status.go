@@ -98,6 +98,7 @@ func (l *loop) publish(v fsm.View, d fsm.Decision) {
 	now := l.Status()
 	l.logRole(now)
 	l.logDrains(now)
+	l.tell(now)
 }
 
 // snapshot copies what the tenure knows of the addresses.
