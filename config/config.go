@@ -3,8 +3,10 @@ package config
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -168,9 +170,18 @@ func Load(path string) (*Config, error) {
 }
 
 func read(path string) ([]byte, error) {
+	data, err := readAll(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w; name another file with --config, or start from examples/buoy.yaml", err)
+	}
+	return data, err
+}
+
+// readAll reads a file, or a little more of it than a configuration may have.
+func readAll(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w; name another file with --config, or start from examples/buoy.yaml", err)
+		return nil, err
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.IsDir() {

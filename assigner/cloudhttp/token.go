@@ -109,12 +109,15 @@ func OpenToken(path string, log hclog.Logger) (*TokenFile, error) {
 	return &TokenFile{path: path, log: log, token: token, seen: info, gen: 1}, nil
 }
 
+// FixedToken is a source without a file.
+func FixedToken(token string) *TokenFile { return &TokenFile{token: token, gen: 1} }
+
 // Token returns the file's present token. It never fails: the last good one is the fallback.
 func (t *TokenFile) Token() (*oauth2.Token, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now, _ := os.Stat(t.path) // nil when it is gone
-	if !sameFile(t.seen, now) {
+	if t.path != "" && !sameFile(t.seen, now) {
 		token, _, err := loadToken(t.path)
 		switch {
 		case err != nil:

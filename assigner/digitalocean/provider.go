@@ -30,9 +30,10 @@ const (
 	DefaultMetadataURL = "http://169.254.169.254/"
 )
 
-// Options configure a Provider. TokenFile, Node and Version are required.
+// Options configure a Provider. TokenFile or Token, Node and Version are required.
 type Options struct {
 	TokenFile   string // read again whenever it changes
+	Token       string // instead of TokenFile, where there is no file to watch
 	DropletID   int    // 0: ask the metadata service
 	APIURL      string // "" means DefaultAPIURL; a path prefix is kept
 	MetadataURL string // "" means DefaultMetadataURL
@@ -82,7 +83,7 @@ func New(o Options) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := cloudhttp.OpenToken(o.TokenFile, o.Logger)
+	token, err := o.token()
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +108,13 @@ func New(o Options) (*Provider, error) {
 		return nil, fmt.Errorf("set up the API client: %w", err)
 	}
 	return p, nil
+}
+
+func (o Options) token() (*cloudhttp.TokenFile, error) {
+	if o.Token != "" {
+		return cloudhttp.FixedToken(o.Token), nil
+	}
+	return cloudhttp.OpenToken(o.TokenFile, o.Logger)
 }
 
 // Close closes idle connections.

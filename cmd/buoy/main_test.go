@@ -39,6 +39,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exit": cmdExit, "until": cmdUntil, "get": cmdGet, "sub": cmdSub,
 			"world": cmdWorld, "service": cmdService, "notify": cmdNotify,
+			"account": cmdAccount, "holder": cmdHolder, "writes": cmdWrites, "refuse": cmdRefuse, "busy": cmdBusy,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -158,6 +159,7 @@ func cmdWorld(ts *testscript.TestScript, _ bool, args []string) {
 	worlds.ch <- all
 	endpoint, err := w.cloud.Start("127.0.0.1:0")
 	ts.Check(err)
+	ts.Setenv("api", endpoint.URL)
 	ts.Check(w.cloud.AddReservedIP(netip.MustParseAddr(floatingIP), "nyc3", 0))
 	secret, err := peernet.GenerateSecret()
 	ts.Check(err)

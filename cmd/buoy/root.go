@@ -57,6 +57,7 @@ its HAProxy is healthy, holds the address: it claims it from the cloud and keeps
 		newDrainCommand(g),
 		newUndrainCommand(g),
 		newCheckCommand(g),
+		newAssignCommand(),
 		newDemoCommand(),
 		newKeygenCommand(),
 		newVersionCommand(),
