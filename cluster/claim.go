@@ -40,6 +40,7 @@ type address struct {
 	recheck    time.Time // when to look because of that
 	asked      drift     // what it is if the question that is under way finds it elsewhere
 	drift      drift     // found, and not repaired yet
+	duel       duel
 	looked     bool      // only looked at, the last time
 	failures   int
 	failingFor time.Time
@@ -62,6 +63,26 @@ func (a *address) drifted() drift {
 		return a.drift
 	}
 	return a.asked
+}
+
+// strayed notes that the address, which was here, has been found elsewhere.
+func (l *loop) strayed(a *address, ip netip.Addr, now time.Time) {
+	a.drift, a.state, a.held = a.drifted(), AddressLost, false
+	pause := a.duel.lost(now)
+	if pause > 0 {
+		l.log.Warn("somebody else keeps moving the address away: a person, or a second cluster", "ip", ip,
+			"holder", l.memberOf(a.instance), "instance", a.instance, "claimed_back", a.duel.times, "claim_in", pause, "boottime_ns", int64(l.cfg.Boottime()))
+	}
+}
+
+// nextLook is when to look at the address again, which has just been seen at rest.
+func (l *loop) nextLook(a *address, now time.Time) time.Time {
+	interval := time.Duration(float64(l.cfg.VerifyInterval) * (0.8 + 0.4*rand.Float64()))
+	if a.held && a.guards < len(guards) {
+		interval = min(interval, guards[a.guards])
+		a.guards++
+	}
+	return now.Add(interval)
 }
 
 // guards are the looks after a claim: a write of a former leader may still be on its
@@ -126,10 +147,11 @@ func (l *loop) seenAt(a *address, ip netip.Addr, instance string) {
 	if instance != a.instance {
 		l.log.Info("the address is held by", "ip", ip, "holder", l.memberOf(instance), "instance", instance, "boottime_ns", int64(l.cfg.Boottime()))
 	}
+	a.instance = instance
 	if a.held && instance != l.cfg.Member.Instance {
-		a.drift, a.held = a.drifted(), false
+		l.strayed(a, ip, now)
 	}
-	a.state, a.instance, a.verifiedAt, a.due, a.looked = AddressClaimed, instance, now, now.Add(l.cfg.VerifyInterval), true
+	a.state, a.verifiedAt, a.due, a.looked = AddressClaimed, now, l.nextLook(a, now), true
 	if l.memberOf(instance) == instance { // nobody, or no member
 		a.state = AddressLost
 	}
@@ -144,6 +166,11 @@ func (l *loop) claimed(t *tenure, ip netip.Addr, out Outcome) {
 	if late {
 		out.From, out.Accepted = record.Instance, out.Confirmed
 	}
+	if out.Moved && !a.since.IsZero() {
+		a.duel.repair(now)
+		l.log.Warn("drift repaired: the address had been moved away", "ip", ip, "from", l.memberOf(out.From), "hint", a.drifted().hint,
+			"times", a.duel.times, "boottime_ns", int64(l.cfg.Boottime()))
+	}
 	if out.Moved || late {
 		t.history = append(t.history, l.transition(t, ip, a, out))
 	}
@@ -153,12 +180,8 @@ func (l *loop) claimed(t *tenure, ip netip.Addr, out Outcome) {
 		l.log.Info("holding the address", "ip", ip, "moved", out.Moved, "from", out.From, "instance", out.Instance,
 			"verified", !out.Unverified, "term", t.term, "boottime_ns", int64(l.cfg.Boottime()))
 	}
-	interval := time.Duration(float64(l.cfg.VerifyInterval) * (0.8 + 0.4*rand.Float64()))
-	if a.guards < len(guards) {
-		interval = min(interval, guards[a.guards])
-		a.guards++
-	}
-	a.state, a.held, a.instance, a.due = AddressUnverified, true, out.Instance, now.Add(interval)
+	a.state, a.held, a.instance = AddressUnverified, true, out.Instance
+	a.due = l.nextLook(a, now)
 	if !out.Unverified {
 		a.state, a.verifiedAt = AddressClaimed, now
 	}
@@ -178,7 +201,7 @@ func (l *loop) claimFailed(t *tenure, ip netip.Addr, out Outcome, err error) {
 	switch {
 	case out.From != "" && out.From != out.Instance:
 		if a.instance = out.From; a.held {
-			a.drift, a.state, a.held = a.drifted(), AddressLost, false
+			l.strayed(a, ip, now)
 		}
 	case a.held:
 		a.state = AddressUnverified

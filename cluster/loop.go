@@ -235,7 +235,7 @@ func (l *loop) beginTenure() {
 		peers: map[string]*peer{}, eligible: map[string]time.Time{}, ips: map[netip.Addr]*address{},
 	}
 	for _, ip := range l.addresses() {
-		t.ips[ip] = &address{state: AddressUnverified}
+		t.ips[ip] = &address{state: AddressUnverified, duel: l.past[ip].duel}
 	}
 	l.tenure = t
 	l.endInquiry()

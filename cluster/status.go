@@ -78,6 +78,10 @@ type AddressStatus struct {
 	Since      time.Time
 	// Error is why it could not be confirmed, if it could not.
 	Error string
+	// Contested is how often this leader has claimed it back lately, if somebody else moves
+	// it away so often that claims wait; else 0. ClaimAfter is when the next is due.
+	Contested  int
+	ClaimAfter time.Time // in a pause, and zero while it is here
 }
 
 // snapshot is what the loop publishes after each step; it is never changed again.
@@ -223,6 +227,12 @@ func (n *Node) addressStatus(snap *snapshot, state fsm.State) []AddressStatus {
 		switch {
 		case ok && snap.tenure:
 			a.State, a.Held, a.VerifiedAt, a.Error = own.state, own.held, own.verifiedAt, own.lastError
+			if now := time.Now(); own.duel.on(now) {
+				a.Contested = own.duel.times
+				if !own.held {
+					a.ClaimAfter = own.duel.until
+				}
+			}
 			if own.instance != "" && own.instance != record.Instance {
 				a.Instance, a.Holder = own.instance, memberWith(state, own.instance)
 			}

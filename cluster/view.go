@@ -46,7 +46,7 @@ func (l *loop) view(now time.Time) fsm.View {
 		v.Candidates = append(v.Candidates, c)
 	}
 	for ip, a := range t.ips {
-		v.IPs = append(v.IPs, fsm.IPView{IP: ip, Busy: a.busy, Due: a.next(), OwnFaults: a.ownFaults, Looked: a.looked})
+		v.IPs = append(v.IPs, fsm.IPView{IP: ip, Busy: a.busy, Due: a.next(), OwnFaults: a.ownFaults, Looked: a.looked, ClaimAfter: a.duel.claimAfter(now, a.held)})
 	}
 	return v
 }

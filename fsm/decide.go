@@ -361,16 +361,29 @@ func (r *round) ownFault() (Decision, bool) {
 }
 
 // due: the first address that wants to be claimed or looked at, and is not being claimed.
+// If none may be claimed, the first that may only be looked at.
 func (r *round) due() (Decision, bool) {
+	var look Decision
 	for _, ip := range r.ips {
-		if ip.Busy && r.v.Busy == ActionClaim {
-			continue
-		}
-		if ip.Looked || !ip.Due.After(r.now) {
+		due := !ip.Due.After(r.now)
+		why, held := r.heldBack(ip)
+		switch {
+		case ip.Busy && r.v.Busy == ActionClaim:
+		case !held && (due || ip.Looked):
 			return Decision{Kind: Claim, IP: ip.IP, Reason: Reason{Code: ReasonDue, IP: ip.IP}, Next: r.next()}, true
+		case held && due && look.Kind == "":
+			look = Decision{Kind: Look, IP: ip.IP, Reason: why, Next: r.next()}
 		}
 	}
-	return Decision{}, false
+	return look, look.Kind != ""
+}
+
+// heldBack says why ip may be looked at and not claimed, if that is so.
+func (r *round) heldBack(ip IPView) (Reason, bool) {
+	if ip.ClaimAfter.After(r.now) {
+		return Reason{Code: ReasonContested, IP: ip.IP}, true
+	}
+	return Reason{}, false
 }
 
 // hold: nothing to do until an address is due, a rival's time comes or a bar ends.
@@ -390,8 +403,11 @@ func (r *round) hold() Decision {
 		}
 		times = append(times, due)
 	}
-	for _, ip := range r.ips {
-		times = append(times, ip.Due)
+	for _, ip := range slices.Backward(r.ips) { // so that the first one's reason stands
+		times = append(times, ip.Due, ip.ClaimAfter)
+		if reason, held := r.heldBack(ip); held {
+			why = reason
+		}
 	}
 	return Decision{Kind: Wait, Reason: why, Next: r.next(times...)}
 }

@@ -106,6 +106,9 @@ var views = rapid.Custom(func(t *rapid.T) View {
 	for i := range pick(0, 1, 2, 3).Draw(t, "ips") {
 		busy := (v.Busy == ActionClaim || v.Busy == ActionLook && i == 0) && mostly.Draw(t, "in flight")
 		v.IPs = append(v.IPs, IPView{IP: addr(i), Busy: busy && pick(true, true, false).Draw(t, "is it"), Due: around.Draw(t, "due"), OwnFaults: pick(0, 0, 0, 0, 0, 0, 1, 2).Draw(t, "own faults"), Looked: !mostly.Draw(t, "claimed")})
+		if !mostly.Draw(t, "uncontested") {
+			v.IPs[i].ClaimAfter = around.Draw(t, "claim after")
+		}
 	}
 	if !mostly.Draw(t, "sane") {
 		v.Candidates = append(v.Candidates, pick(v.Candidates[0], Candidate{}).Draw(t, "double"))
@@ -207,8 +210,12 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 	},
 	"only an eligible node claims, and only what is due": func(v View, f facts, d Decision) bool {
 		return d.Kind != Claim || f.fit && slices.ContainsFunc(v.IPs, func(ip IPView) bool {
-			return ip.IP == d.IP && (ip.Looked || !ip.Due.After(start))
+			return ip.IP == d.IP && (ip.Looked || !ip.Due.After(start)) && !ip.ClaimAfter.After(start)
 		})
+	},
+	"a contested address that is due is looked at, if nothing else is to be done": func(v View, _ facts, d Decision) bool {
+		return d.Kind != Wait || d.Reason.Code != ReasonContested && d.Reason.Code != ReasonHolding ||
+			!slices.ContainsFunc(v.IPs, func(ip IPView) bool { return ip.ClaimAfter.After(start) && !ip.Due.After(start) })
 	},
 	"nobody eligible: what is due is looked at": func(v View, f facts, d Decision) bool {
 		due := slices.ContainsFunc(v.IPs, func(ip IPView) bool { return !ip.Due.After(start) })
@@ -281,7 +288,9 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 	"undisturbed, what is due is claimed": func(v View, f facts, d Decision) bool {
 		return d.Reason.Code == ReasonSelfDamped || !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || f.higher != nil || f.ownFault ||
 			d.Kind == Claim || settling(d) || d.Reason.Code == ReasonIncumbent || d.Reason.Code == ReasonIncumbentBarred ||
-			!slices.ContainsFunc(v.IPs, func(ip IPView) bool { return ip.Looked || !ip.Due.After(start) })
+			!slices.ContainsFunc(v.IPs, func(ip IPView) bool {
+				return (ip.Looked || !ip.Due.After(start)) && !ip.ClaimAfter.After(start)
+			})
 	},
 	"settling ends": func(v View, _ facts, d Decision) bool {
 		return !settling(d) || d.Next.Equal(v.LeaderSince.Add(DefaultPolicy.Settle))

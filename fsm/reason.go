@@ -86,6 +86,9 @@ const (
 	ReasonOwnFault Code = "own_fault"
 	// ReasonDue: IP wants to be claimed or looked at.
 	ReasonDue Code = "due"
+	// ReasonContested: somebody else keeps moving IP away, so that the leader waits, and
+	// looks, before it claims again.
+	ReasonContested Code = "contested"
 	// ReasonHolding: nothing to do before the next look.
 	ReasonHolding Code = "holding"
 )
@@ -148,6 +151,7 @@ var sentences = map[Code]string{
 	ReasonPreferred:       "{member} outranks {rank}>{over}; an operator moved the address here",
 	ReasonOwnFault:        "{ip} fails by the leader's own fault; {member} takes over",
 	ReasonDue:             "{ip} is due",
+	ReasonContested:       "somebody else keeps moving {ip} away: looking, for now, and not claiming",
 	ReasonHolding:         "holding; re-check due",
 }
 

@@ -126,6 +126,7 @@ func (s *scenario) decide() string {
 //	falls lb1                      it has just lost the lead through its health
 //	busy claim|transfer|look|none [ip=A]   A: what is claimed too, or looked at; else the first
 //	request [lb1]  /  norequest  /  prefer lb1
+//	contested A=20s                A may be claimed then, and be looked at before
 //	ownfaults A=2  /  due A=20s  /  looked A=20s (due then, and only looked at)  /  forget lb2
 func (s *scenario) do(words []string) error {
 	if words[0] == "at" {
@@ -226,7 +227,7 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 		s.v.Request = nil
 	case "prefer":
 		s.v.Preferred = args[0]
-	case "ownfaults", "due", "looked":
+	case "ownfaults", "due", "looked", "contested":
 		err = s.address(words[0], options)
 	default:
 		err = fmt.Errorf("unknown command")
@@ -301,6 +302,10 @@ func (s *scenario) address(command string, options map[string]string) error {
 		d, err := time.ParseDuration(value)
 		if err != nil {
 			return err
+		}
+		if command == "contested" {
+			s.v.IPs[i].ClaimAfter = s.time(d)
+			continue
 		}
 		s.v.IPs[i].Due, s.v.IPs[i].Looked = s.time(d), command == "looked"
 	}

@@ -49,6 +49,9 @@ type IPView struct {
 	// Looked says that this leader, which might not claim, has only looked, the last time:
 	// once it may, it claims, however fresh that look is.
 	Looked bool
+	// ClaimAfter bars claims until then: somebody else keeps moving the address away. What
+	// is due is only looked at. Zero: nobody does.
+	ClaimAfter time.Time
 }
 
 // View is everything Decide looks at. Slices may be in any order.

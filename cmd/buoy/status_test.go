@@ -374,3 +374,35 @@ func TestWatchdogIsFedByTheLoop(t *testing.T) {
 		t.Errorf("fed while stuck: %q (%d)", buf[:n], fed)
 	}
 }
+
+// TestStatusOfTwoAddresses: one is there, the other is not, and everybody can see which, why,
+// and that somebody else is writing.
+func TestStatusOfTwoAddresses(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.Local)
+	s := sample(now)
+	s.Members[0].State = cluster.StateClaiming
+	s.Addresses = append(s.Addresses, cluster.AddressStatus{
+		IP: netip.MustParseAddr("2001:db8::10"), State: cluster.AddressClaiming, Instance: "7",
+		Error: "claim 2001:db8::10: 422 unprocessable_entity", Contested: 4, ClaimAfter: now.Add(8 * time.Second),
+	})
+	view := viewOf(s, now)
+	var out strings.Builder
+	renderStatus(&out, palette{}, view)
+	for _, want := range []string{
+		"address 203.0.113.10 -> lb1 (instance 1001), claimed,",
+		"address 2001:db8::10 -> nobody (instance 7), claiming, not verified yet\n",
+		"warning 2001:db8::10: claim 2001:db8::10: 422 unprocessable_entity\n",
+		"warning somebody else keeps moving 2001:db8::10 away: a person, or a second cluster? It was claimed back 4 times, and is now left for longer each time, this time until 12:00:08\n",
+		"DEGRADED 2001:db8::10 is claiming, held by instance 7 (not a member)\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if found := problems(view); len(found) != 1 { // exit status 1, and for this address alone
+		t.Errorf("problems: %q", found)
+	}
+	if view.Master() {
+		t.Error("MASTER of half of the addresses")
+	}
+}

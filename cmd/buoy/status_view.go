@@ -115,8 +115,20 @@ func warnings(s cluster.Status) []string {
 		if a.Error != "" {
 			found = append(found, fmt.Sprintf("%s: %s", a.IP, a.Error))
 		}
+		if a.Contested > 0 {
+			found = append(found, contested(a))
+		}
 	}
 	return found
+}
+
+// contested says that somebody else moves the address away again and again.
+func contested(a cluster.AddressStatus) string {
+	warning := fmt.Sprintf("somebody else keeps moving %s away: a person, or a second cluster? It was claimed back %d times, and is now left for longer each time", a.IP, a.Contested)
+	if !a.ClaimAfter.IsZero() {
+		warning += ", this time until " + a.ClaimAfter.Local().Format(time.TimeOnly)
+	}
+	return warning
 }
 
 // memberWarnings are what bars a member that answers, and what its checks complain of. Of
