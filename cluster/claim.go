@@ -41,7 +41,7 @@ type address struct {
 	asked      drift     // what it is if the question that is under way finds it elsewhere
 	drift      drift     // found, and not repaired yet
 	duel       duel
-	looked     bool      // only looked at, the last time
+	looked     bool // only looked at, the last time
 	failures   int
 	failingFor time.Time
 	ownFaults  int
