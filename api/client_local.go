@@ -79,6 +79,21 @@ func (l *Local) Undrain(ctx context.Context, member string) error {
 	return l.explain(do(ctx, l.client, c, &struct{}{}))
 }
 
+// Pause forbids all members to write to the cloud until Resume. It returns when that is
+// committed and no claim is in flight. A pause that is in force stays as it is.
+func (l *Local) Pause(ctx context.Context) error {
+	c := l.call(http.MethodPost, "/pause", pauseRequest{})
+	c.timeout = pauseTimeout + 2*grace // the daemon may have to ask the leader's
+	return l.explain(do(ctx, l.client, c, &struct{}{}))
+}
+
+// Resume ends a pause; without one it changes nothing.
+func (l *Local) Resume(ctx context.Context) error {
+	c := l.call(http.MethodPost, "/resume", nil)
+	c.timeout = pauseTimeout + 2*grace
+	return l.explain(do(ctx, l.client, c, &struct{}{}))
+}
+
 // Join makes the daemon a member of the cluster at address and calls progress with
 // each line that the daemon tells. Cancelling ctx makes the daemon give up as well.
 func (l *Local) Join(ctx context.Context, address string, progress func(string)) error {

@@ -96,6 +96,16 @@ func (p *Peers) Undrain(ctx context.Context, id, address, member string) error {
 	return p.do(ctx, id, address, http.MethodPost, "/peer/undrain", undrainRequest{member}, drainTimeout+grace, &struct{}{})
 }
 
+// Pause asks the leader to forbid all writes to the cloud, within 5 s; see Mover.
+func (p *Peers) Pause(ctx context.Context, id, address, by string) error {
+	return p.do(ctx, id, address, http.MethodPost, "/peer/pause", pauseRequest{by}, pauseTimeout+grace, &struct{}{})
+}
+
+// Resume asks the leader to end a pause, within 5 s.
+func (p *Peers) Resume(ctx context.Context, id, address string) error {
+	return p.do(ctx, id, address, http.MethodPost, "/peer/resume", nil, pauseTimeout+grace, &struct{}{})
+}
+
 // Status asks for the member's own view of the cluster.
 func (p *Peers) Status(ctx context.Context, id, address string) (Status, error) {
 	var s Status

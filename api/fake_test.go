@@ -27,6 +27,8 @@ type fakeNode struct {
 	transfer  func(target string) (string, error)
 	drain     func(member string, d time.Duration, force bool) error
 	undrain   func(member string) error
+	pause     func(by string) error
+	resume    func() error
 	initNode  func() error
 	join      func(ctx context.Context, address string, progress func(string)) error
 }
@@ -86,6 +88,20 @@ func (f *fakeNode) Undrain(_ context.Context, member string) error {
 		return nil
 	}
 	return f.undrain(member)
+}
+
+func (f *fakeNode) Pause(_ context.Context, by string) error {
+	if f.pause == nil {
+		return nil
+	}
+	return f.pause(by)
+}
+
+func (f *fakeNode) Resume(context.Context) error {
+	if f.resume == nil {
+		return nil
+	}
+	return f.resume()
 }
 
 func (f *fakeNode) Init(context.Context) error {

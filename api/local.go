@@ -42,6 +42,8 @@ func LocalHandler(v Viewer, a Admin) http.Handler {
 	mux.HandleFunc("POST /transfer", transfer(a))
 	mux.HandleFunc("POST /drain", drain(a))
 	mux.HandleFunc("POST /undrain", undrain(a))
+	mux.HandleFunc("POST /pause", pause(a))
+	mux.HandleFunc("POST /resume", resume(a))
 	return mux
 }
 

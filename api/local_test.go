@@ -49,6 +49,8 @@ func TestLocalCalls(t *testing.T) {
 			return nil
 		},
 		undrain: func(m string) error { marks = "undrain " + m; return nil },
+		pause:   func(by string) error { marks = "pause by " + by; return nil },
+		resume:  func() error { marks = "resume"; return nil },
 		initNode: func() error {
 			if inits++; inits > 1 {
 				return fsm.Refusef("already a member of cluster web")
@@ -73,6 +75,12 @@ func TestLocalCalls(t *testing.T) {
 	}
 	if err := local.Undrain(ctx, ""); err != nil || marks != "undrain " {
 		t.Errorf("Undrain: %v, the node was told %q", err, marks)
+	}
+	if err := local.Pause(ctx); err != nil || marks != "pause by " {
+		t.Errorf("Pause: %v, the node was told %q", err, marks)
+	}
+	if err := local.Resume(ctx); err != nil || marks != "resume" {
+		t.Errorf("Resume: %v, the node was told %q", err, marks)
 	}
 	if err := local.Init(ctx); err != nil {
 		t.Errorf("Init: %v", err)
@@ -265,6 +273,7 @@ func TestPublicHandler(t *testing.T) {
 		{"write", fakeNode{}, "POST", "/status", 405, ""},
 		{"transfer", fakeNode{}, "POST", "/transfer", 404, ""},
 		{"drain", fakeNode{}, "POST", "/drain", 404, ""},
+		{"pause", fakeNode{}, "POST", "/pause", 404, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := httptest.NewRecorder()

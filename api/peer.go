@@ -59,6 +59,8 @@ func PeerHandler(p Peer, v Viewer, caller Caller) http.Handler {
 	mux.HandleFunc("POST /peer/transfer", membersOnly(caller, transfer(p)))
 	mux.HandleFunc("POST /peer/drain", membersOnly(caller, drain(p)))
 	mux.HandleFunc("POST /peer/undrain", membersOnly(caller, undrain(p)))
+	mux.HandleFunc("POST /peer/pause", membersOnly(caller, pause(p)))
+	mux.HandleFunc("POST /peer/resume", membersOnly(caller, resume(p)))
 	return mux
 }
 

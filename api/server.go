@@ -37,6 +37,7 @@ const (
 	admitTimeout     = 45 * time.Second
 	transferTimeout  = 15 * time.Second
 	drainTimeout     = 5 * time.Second
+	pauseTimeout     = 5 * time.Second
 	initTimeout      = 15 * time.Second
 	localJoinTimeout = 2 * time.Minute
 )
@@ -62,6 +63,11 @@ type Mover interface {
 	Drain(ctx context.Context, member string, d time.Duration, force bool) error
 	// Undrain ends the member's mark, if it has one.
 	Undrain(ctx context.Context, member string) error
+	// Pause forbids all members to write to the cloud until Resume, and returns when that is
+	// committed and no claim is in flight. by names the member that an operator asked.
+	Pause(ctx context.Context, by string) error
+	// Resume ends a pause, if there is one.
+	Resume(ctx context.Context) error
 }
 
 // Admin changes this node's place in the cluster at an operator's request.
@@ -173,6 +179,28 @@ func undrain(m Mover) http.HandlerFunc {
 		}
 		answer(w, r, drainTimeout, func(ctx context.Context) error { return m.Undrain(ctx, req.Member) })
 	}
+}
+
+// pauseRequest is the body of POST /pause.
+type pauseRequest struct {
+	By string `json:"by"`
+}
+
+// pause serves POST /pause for m.
+func pause(m Mover) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var req pauseRequest
+		if err := readJSON(w, r, maxSmall, &req); err != nil {
+			writeError(w, err)
+			return
+		}
+		answer(w, r, pauseTimeout, func(ctx context.Context) error { return m.Pause(ctx, req.By) })
+	}
+}
+
+// resume serves POST /resume for m.
+func resume(m Mover) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { answer(w, r, pauseTimeout, m.Resume) }
 }
 
 // readJSON decodes the body, at most limit bytes of it.

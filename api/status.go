@@ -20,7 +20,9 @@ type Status struct {
 	Members        []Member     `json:"members"`
 	FloatingIPs    []FloatingIP `json:"floating_ips"`
 	LastTransition *Transition  `json:"last_transition"`
-	Warnings       []string     `json:"warnings"`
+	// Paused is null unless an operator has forbidden to move the addresses.
+	Paused   *Pause   `json:"paused"`
+	Warnings []string `json:"warnings"`
 }
 
 // Raft is where the asked node stands in the consensus.
@@ -90,6 +92,13 @@ type Drain struct {
 	Until *time.Time `json:"until"`
 }
 
+// Pause is an operator's order to leave the floating IPs where they are.
+type Pause struct {
+	Since time.Time `json:"since"`
+	// By is the member that the operator asked.
+	By string `json:"by"`
+}
+
 // Check is the last verdict of one health check.
 type Check struct {
 	Name string `json:"name"`
@@ -113,6 +122,8 @@ const (
 	IPLost IPState = "lost"
 	// IPUnverified: the last look at the cloud is missing, too old or failed.
 	IPUnverified IPState = "unverified"
+	// IPPaused: an operator has forbidden to move it; the holder is who has it.
+	IPPaused IPState = "paused"
 )
 
 // FloatingIP is one address and its holder.

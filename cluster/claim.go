@@ -24,6 +24,8 @@ const (
 	AddressLost AddressState = "lost"
 	// AddressUnverified: nobody has looked in this term, or looking fails.
 	AddressUnverified AddressState = "unverified"
+	// AddressPaused: an operator has forbidden to move it; who holds it is looked at.
+	AddressPaused AddressState = "paused"
 )
 
 // address is the leader's bookkeeping of one floating IP.
@@ -55,6 +57,8 @@ type drift struct {
 	// first hint had it elsewhere.
 	since time.Time
 	hint  bool
+	// paused says that there was a pause when it was found.
+	paused bool
 }
 
 // drifted is the drift that the last question has found.
@@ -95,7 +99,7 @@ func (l *loop) startClaim(ip netip.Addr) {
 	record := l.fsm.State().Claims[ip]
 	a := l.tenure.ips[ip]
 	a.busy, a.looked = true, false
-	a.ask(time.Now())
+	a.ask(time.Now(), false)
 	order := Ensure{IP: ip, Epoch: l.tenure.term}
 	if record.Holder != l.cfg.Member.ID && !a.held && a.failures == 0 {
 		order.Believed = record.Instance
@@ -126,7 +130,7 @@ func (l *loop) startLook(ip netip.Addr) {
 	l.prove()
 	a := l.tenure.ips[ip]
 	a.busy = true
-	a.ask(time.Now())
+	a.ask(time.Now(), l.fsm.State().Paused != nil)
 	l.start(fsm.ActionLook, func(ctx context.Context, t *tenure) func() {
 		ctx, cancel := context.WithTimeout(ctx, selfTestTimeout)
 		defer cancel()

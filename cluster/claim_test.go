@@ -156,7 +156,7 @@ func TestStagesAddUp(t *testing.T) {
 		move := func(ip netip.Addr, reason string, want fsm.Stages) {
 			t.Helper()
 			time.Sleep(200 * time.Millisecond)
-			l.tenure.ips[ip].ask(time.Now())
+			l.tenure.ips[ip].ask(time.Now(), false)
 			time.Sleep(100 * time.Millisecond)
 			accepted := time.Now()
 			time.Sleep(200 * time.Millisecond)

@@ -96,10 +96,10 @@ func (l *loop) contradicted(ip netip.Addr, now time.Time) bool {
 }
 
 // ask notes that the cloud is about to be asked for the address.
-func (a *address) ask(now time.Time) {
-	a.asked = drift{found: now, since: a.verifiedAt}
+func (a *address) ask(now time.Time, paused bool) {
+	a.asked = drift{found: now, since: a.verifiedAt, paused: paused}
 	if !a.recheck.IsZero() && !a.recheck.After(now) {
-		a.asked = drift{found: now, since: a.doubted, hint: true}
+		a.asked.since, a.asked.hint = a.doubted, true
 		a.recheck = now.Add(hintAgain)
 	}
 }

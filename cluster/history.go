@@ -91,13 +91,19 @@ func (l *loop) transition(t *tenure, ip netip.Addr, a *address, out Outcome) fsm
 	}
 	if a.since.IsZero() { // not held yet in this term
 		tr.Reason = t.origin.reason
+		if t.paused {
+			tr.Reason += "; claimed after a pause"
+		}
 		tr.Stages.Detect, tr.Stages.Elect = t.origin.detect, t.origin.elect
 		tr.Stages.Claim = max(0, out.Accepted.Sub(t.readyAt))
 	} else {
 		// It may have happened at any time since the last look.
 		d := a.drifted()
 		tr.Reason = "the address had been moved away"
-		if d.hint {
+		switch {
+		case d.paused:
+			tr.Reason += " during a pause"
+		case d.hint:
 			tr.Reason += ", as a hint said"
 		}
 		if !d.since.IsZero() {

@@ -56,6 +56,7 @@ type loop struct {
 	role          string
 	drains        map[string]fsm.Drain // as last logged
 	told          told
+	paused        *fsm.Pause // as last logged
 }
 
 // action is one thing that is being done, off the loop.
@@ -84,6 +85,7 @@ type tenure struct {
 	readyAt           time.Time
 	origin            origin
 	tried             bool   // it has begun to claim
+	paused            bool   // there has been a pause
 	chosen            string // whom an operator had put there; a failed hand-over leaves it so
 
 	peers    map[string]*peer

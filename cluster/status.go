@@ -42,6 +42,8 @@ type Status struct {
 	Members     []MemberStatus // by name
 	Addresses   []AddressStatus
 	Decision    fsm.Decision
+	// Paused is the pause in force, nil if there is none.
+	Paused *fsm.Pause
 	// Last is the newest move of an address; nil before the first.
 	Last *fsm.Transition
 }
@@ -102,6 +104,7 @@ func (l *loop) publish(v fsm.View, d fsm.Decision) {
 	now := l.Status()
 	l.logRole(now)
 	l.logDrains(now)
+	l.logPause(now.Paused)
 	l.tell(now)
 }
 
@@ -120,7 +123,7 @@ func (n *Node) Status() Status {
 	s := Status{
 		Cluster: n.cfg.Cluster, ClusterID: state.ClusterID, Self: n.cfg.Member,
 		RaftState: n.raft.State().String(), Term: n.raft.CurrentTerm(),
-		LastContact: n.raft.LastContact(), Decision: snap.decision,
+		LastContact: n.raft.LastContact(), Decision: snap.decision, Paused: state.Paused,
 	}
 	s.LeaderID, s.LeaderAddress = n.leader()
 	if len(state.Transitions) > 0 {
@@ -223,6 +226,9 @@ func (n *Node) addressStatus(snap *snapshot, state fsm.State) []AddressStatus {
 		if m, ok := state.Members[record.Holder]; ok {
 			a.Holder = m.Name
 		}
+		if state.Paused != nil {
+			a.State = AddressPaused
+		}
 		own, ok := snap.addresses[ip]
 		switch {
 		case ok && snap.tenure:
@@ -232,6 +238,9 @@ func (n *Node) addressStatus(snap *snapshot, state fsm.State) []AddressStatus {
 				if !own.held {
 					a.ClaimAfter = own.duel.until
 				}
+			}
+			if state.Paused != nil {
+				a.paused(own, n.cfg.Member.Instance)
 			}
 			if own.instance != "" && own.instance != record.Instance {
 				a.Instance, a.Holder = own.instance, memberWith(state, own.instance)

@@ -45,6 +45,9 @@ func (l *loop) view(now time.Time) fsm.View {
 		c.EligibleSince = t.eligible[c.Member.ID]
 		v.Candidates = append(v.Candidates, c)
 	}
+	if v.Paused = state.Paused != nil; v.Paused {
+		t.pause()
+	}
 	for ip, a := range t.ips {
 		v.IPs = append(v.IPs, fsm.IPView{IP: ip, Busy: a.busy, Due: a.next(), OwnFaults: a.ownFaults, Looked: a.looked, ClaimAfter: a.duel.claimAfter(now, a.held)})
 	}

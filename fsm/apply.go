@@ -45,6 +45,10 @@ func (s State) clone() State {
 	s.Claims = maps.Clone(s.Claims)
 	s.Drains = maps.Clone(s.Drains)
 	s.Transitions = slices.Clone(s.Transitions)
+	if s.Paused != nil {
+		paused := *s.Paused
+		s.Paused = &paused
+	}
 	return s
 }
 
@@ -76,6 +80,10 @@ func (s *State) apply(c Command, term uint64) Applied {
 		return s.drain(*c.Drain)
 	case c.Undrain != nil:
 		s.undrain(*c.Undrain)
+	case c.Pause != nil:
+		s.pause(*c.Pause)
+	case c.Resume != nil:
+		s.Paused = nil
 	}
 	return Applied{}
 }
@@ -169,6 +177,13 @@ func (s *State) drain(d Drain) Applied {
 func (s *State) undrain(u Undrain) {
 	if u.Until.IsZero() || u.Until.Equal(s.Drains[u.Member].Until) {
 		delete(s.Drains, u.Member)
+	}
+}
+
+// pause keeps the order that is in force: who gives it again learns since when.
+func (s *State) pause(p Pause) {
+	if s.Paused == nil {
+		s.Paused = &p
 	}
 }
 

@@ -28,7 +28,14 @@ type Command struct {
 	Drain *Drain `json:"drain,omitempty"`
 	// Undrain ends a member's mark.
 	Undrain *Undrain `json:"undrain,omitempty"`
+	// Pause forbids all writes to the cloud; the first of several counts.
+	Pause *Pause `json:"pause,omitempty"`
+	// Resume ends a pause.
+	Resume *Resume `json:"resume,omitempty"`
 }
+
+// Resume ends State.Paused, if there is a pause.
+type Resume struct{}
 
 // Found names a new cluster.
 type Found struct {

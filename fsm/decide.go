@@ -26,6 +26,8 @@ import (
 //     record's, if that is still eligible; else it is empty, and goes to the highest
 //     rank at once, whatever its preempt settings: they speak of a healthy holder.
 //   - Nobody eligible: the address stays where it is, where keepalived drops it.
+//   - Paused by an operator, a leader claims nothing and goes on looking. Who leads is
+//     decided as ever.
 //   - Damping: a node that keeps losing the lead through its health takes over later each
 //     time, unless nobody else may. It keeps a lead that it has, and an address.
 func Decide(p Policy, v View, now time.Time) Decision {
@@ -90,7 +92,10 @@ func (r *round) inFlight() (Decision, bool) {
 
 // claiming: a claim is in flight.
 func (r *round) claiming() Decision {
-	if !r.fit {
+	switch {
+	case r.v.Paused:
+		return Decision{Kind: Abort, Reason: Reason{Code: ReasonPaused}}
+	case !r.fit:
 		return Decision{Kind: Abort, Reason: r.unfits}
 	}
 	if d, ok := r.requested(); ok && d.Kind == Transfer {
@@ -380,6 +385,9 @@ func (r *round) due() (Decision, bool) {
 
 // heldBack says why ip may be looked at and not claimed, if that is so.
 func (r *round) heldBack(ip IPView) (Reason, bool) {
+	if r.v.Paused {
+		return Reason{Code: ReasonPaused}, true
+	}
 	if ip.ClaimAfter.After(r.now) {
 		return Reason{Code: ReasonContested, IP: ip.IP}, true
 	}

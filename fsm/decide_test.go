@@ -103,6 +103,7 @@ var views = rapid.Custom(func(t *rapid.T) View {
 	}
 	v.Vacant = rapid.Bool().Draw(t, "vacant")
 	v.Incumbent = pick("", "gone", anyone.Draw(t, "holder").Member.ID, anyone.Draw(t, "holder").Member.ID).Draw(t, "incumbent")
+	v.Paused = !mostly.Draw(t, "unpaused")
 	for i := range pick(0, 1, 2, 3).Draw(t, "ips") {
 		busy := (v.Busy == ActionClaim || v.Busy == ActionLook && i == 0) && mostly.Draw(t, "in flight")
 		v.IPs = append(v.IPs, IPView{IP: addr(i), Busy: busy && pick(true, true, false).Draw(t, "is it"), Due: around.Draw(t, "due"), OwnFaults: pick(0, 0, 0, 0, 0, 0, 1, 2).Draw(t, "own faults"), Looked: !mostly.Draw(t, "claimed")})
@@ -190,7 +191,7 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 		return i >= 0 && alone.Kind == Claim && alone.IP == d.IP
 	},
 	"no address waits for another's claim": func(v View, f facts, d Decision) bool {
-		if !v.Leader || !f.sane || v.Busy != ActionClaim || !slices.ContainsFunc(v.IPs, func(ip IPView) bool { return ip.Busy }) {
+		if !v.Leader || !f.sane || f.ownFault || v.Busy != ActionClaim || !slices.ContainsFunc(v.IPs, func(ip IPView) bool { return ip.Busy }) {
 			return true
 		}
 		v.IPs = slices.DeleteFunc(slices.Clone(v.IPs), func(ip IPView) bool { return ip.Busy })
@@ -213,6 +214,23 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 			return ip.IP == d.IP && (ip.Looked || !ip.Due.After(start)) && !ip.ClaimAfter.After(start)
 		})
 	},
+	"paused: nothing is claimed, a claim in flight is aborted, and what is due is looked at": func(v View, f facts, d Decision) bool {
+		if !v.Paused || !v.Leader || !f.sane {
+			return !v.Paused || d.Kind != Claim
+		}
+		due := slices.ContainsFunc(v.IPs, func(ip IPView) bool { return !ip.Due.After(start) })
+		return d.Kind != Claim && (v.Busy != ActionClaim || d.Kind == Abort) &&
+			(d.Kind != Wait || d.Reason.Code != ReasonPaused || !due)
+	},
+	"a pause changes nothing but claims": func(v View, _ facts, d Decision) bool {
+		if !v.Paused || v.Busy != ActionNone {
+			return true
+		}
+		v.Paused = false
+		free := Decide(DefaultPolicy, v, start)
+		return d.Kind == free.Kind && d.Target == free.Target || free.Kind == Claim && (d.Kind == Look || d.Kind == Wait) ||
+			free.Kind == Wait && d.Kind == Look || free.Kind == Look && d.Kind == Look
+	},
 	"a contested address that is due is looked at, if nothing else is to be done": func(v View, _ facts, d Decision) bool {
 		return d.Kind != Wait || d.Reason.Code != ReasonContested && d.Reason.Code != ReasonHolding ||
 			!slices.ContainsFunc(v.IPs, func(ip IPView) bool { return ip.ClaimAfter.After(start) && !ip.Due.After(start) })
@@ -229,6 +247,9 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 		return !v.Leader || !f.sane || f.busy || (v.Request != nil) == answered || v.Request == nil && d.Kind == Transfer
 	},
 	"an empty chair is filled at once, by the best": func(v View, f facts, d Decision) bool {
+		if d.Kind == Refuse && f.incumbent != nil { // which is barred: a wish is answered first
+			return true
+		}
 		return d.Reason.Code == ReasonIncumbent || d.Reason.Code == ReasonIncumbentBarred || !v.Leader || !f.sane || f.busy || f.fit || f.best == nil || d.Kind == Transfer &&
 			(d.Target == f.best.Member.ID || d.Reason.Code == ReasonRequested)
 	},
@@ -286,7 +307,7 @@ var properties = map[string]func(v View, f facts, d Decision) bool{
 			settling(d) || d.Reason.Code == ReasonIncumbent || d.Reason.Code == ReasonIncumbentBarred
 	},
 	"undisturbed, what is due is claimed": func(v View, f facts, d Decision) bool {
-		return d.Reason.Code == ReasonSelfDamped || !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || f.higher != nil || f.ownFault ||
+		return v.Paused || d.Reason.Code == ReasonSelfDamped || !v.Leader || !f.sane || f.busy || v.Request != nil || !f.fit || f.higher != nil || f.ownFault ||
 			d.Kind == Claim || settling(d) || d.Reason.Code == ReasonIncumbent || d.Reason.Code == ReasonIncumbentBarred ||
 			!slices.ContainsFunc(v.IPs, func(ip IPView) bool {
 				return (ip.Looked || !ip.Due.After(start)) && !ip.ClaimAfter.After(start)

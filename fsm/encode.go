@@ -78,7 +78,7 @@ func (c Command) set() int {
 	for _, isSet := range []bool{
 		c.Found != nil, c.Member != nil, c.Report != nil, c.Ticket != nil, c.Release != nil,
 		c.Claim != nil, c.Handover != nil, c.Transition != nil, c.Leads != nil,
-		c.Drain != nil, c.Undrain != nil,
+		c.Drain != nil, c.Undrain != nil, c.Pause != nil, c.Resume != nil,
 	} {
 		if isSet {
 			n++

@@ -51,6 +51,8 @@ var commands = rapid.Custom(func(t *rapid.T) Command {
 		{Handover: &Handover{From: id(), To: id(), Requested: rapid.Bool().Draw(t, "requested"), Term: n()}},
 		{Transition: &Transition{At: at, IP: addr(0), To: id(), Stages: Stages{Claim: time.Duration(n())}}},
 		{Leads: &Leads{Member: id()}},
+		{Pause: &Pause{Since: at, By: id()}},
+		{Resume: &Resume{}},
 		{Drain: &Drain{Member: id(), Since: at, Until: pick(time.Time{}, start).Draw(t, "until")}},
 		{Undrain: &Undrain{Member: id(), Until: pick(time.Time{}, start).Draw(t, "until")}},
 	}
@@ -158,6 +160,10 @@ func TestApply(t *testing.T) {
 		{entry{Command{Undrain: &Undrain{Member: "a", Until: later}}, 5}, Applied{}, func(s State) any { return len(s.Drains) }, 1},
 		{entry{Command{Undrain: &Undrain{Member: "a"}}, 5}, Applied{}, func(s State) any { return len(s.Drains) }, 0},
 		{entry{Command{Undrain: &Undrain{Member: "a"}}, 5}, Applied{}, func(s State) any { return len(s.Drains) }, 0}, // again
+		{entry{Command{Pause: &Pause{Since: start, By: "a"}}, 5}, Applied{}, func(s State) any { return *s.Paused }, Pause{start, "a"}},
+		{entry{Command{Pause: &Pause{Since: later, By: "b"}}, 5}, Applied{}, func(s State) any { return *s.Paused }, Pause{start, "a"}}, // the first counts
+		{entry{Command{Resume: &Resume{}}, 5}, Applied{}, func(s State) any { return s.Paused == nil }, true},
+		{entry{Command{Resume: &Resume{}}, 5}, Applied{}, func(s State) any { return s.Paused == nil }, true}, // again
 	} {
 		got := f.do(t, c.entry)
 		if got != c.want || !reflect.DeepEqual(c.says(f.State()), c.that) {
@@ -277,6 +283,10 @@ func TestSnapshotBeforeDrain(t *testing.T) {
 	if got := persisted(t, f); !strings.Contains(got, `"drains":{"lb1-a":{"member":"lb1-a","since":"0001-01-01T00:00:00Z"}}`) {
 		t.Errorf("drained: %s", got)
 	}
+	f.do(t, entry{Command{Pause: &Pause{By: "lb1"}}, 5})
+	if got := persisted(t, f); !strings.Contains(got, `"paused":{"since":"0001-01-01T00:00:00Z","by":"lb1"}`) {
+		t.Errorf("paused: %s", got)
+	}
 }
 
 func TestPersistCancelsWhatItCannotWrite(t *testing.T) {
@@ -298,6 +308,7 @@ func TestStateIsACopy(t *testing.T) {
 		{Claim: &Holding{IP: addr(0)}},
 		{Transition: &Transition{To: "a"}},
 		{Drain: &Drain{Member: "a"}},
+		{Pause: &Pause{By: "a"}},
 	} {
 		f.do(t, entry{c, 1})
 	}
@@ -309,6 +320,7 @@ func TestStateIsACopy(t *testing.T) {
 	delete(s.Reports, "a")
 	delete(s.Claims, addr(0))
 	delete(s.Drains, "a")
+	s.Paused.By = "mine"
 	if got := asJSON(t, f.State()); got != want {
 		t.Errorf("changed from outside:\n%s\n%s", want, got)
 	}

@@ -86,6 +86,8 @@ const (
 	ReasonOwnFault Code = "own_fault"
 	// ReasonDue: IP wants to be claimed or looked at.
 	ReasonDue Code = "due"
+	// ReasonPaused: an operator has forbidden all claims.
+	ReasonPaused Code = "paused"
 	// ReasonContested: somebody else keeps moving IP away, so that the leader waits, and
 	// looks, before it claims again.
 	ReasonContested Code = "contested"
@@ -151,6 +153,7 @@ var sentences = map[Code]string{
 	ReasonPreferred:       "{member} outranks {rank}>{over}; an operator moved the address here",
 	ReasonOwnFault:        "{ip} fails by the leader's own fault; {member} takes over",
 	ReasonDue:             "{ip} is due",
+	ReasonPaused:          "paused by an operator: the address stays where it is",
 	ReasonContested:       "somebody else keeps moving {ip} away: looking, for now, and not claiming",
 	ReasonHolding:         "holding; re-check due",
 }

@@ -125,6 +125,7 @@ func (s *scenario) decide() string {
 //	backoff lb1 for=60s
 //	falls lb1                      it has just lost the lead through its health
 //	busy claim|transfer|look|none [ip=A]   A: what is claimed too, or looked at; else the first
+//	pause  /  resume               an operator's
 //	request [lb1]  /  norequest  /  prefer lb1
 //	contested A=20s                A may be claimed then, and be looked at before
 //	ownfaults A=2  /  due A=20s  /  looked A=20s (due then, and only looked at)  /  forget lb2
@@ -223,6 +224,8 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 		s.busy(args[0], options["ip"])
 	case "request":
 		s.v.Request = &Request{Target: args[0]}
+	case "pause", "resume":
+		s.v.Paused = words[0] == "pause"
 	case "norequest":
 		s.v.Request = nil
 	case "prefer":
@@ -274,7 +277,7 @@ func (s *scenario) cluster(members []string) error {
 
 // lead begins a term: what a leader knows of the time before is nothing.
 func (s *scenario) lead(args []string, options map[string]string) {
-	s.v = View{Self: args[0], Leader: true, LeaderSince: s.time(0), Preferred: s.v.Preferred}
+	s.v = View{Self: args[0], Leader: true, LeaderSince: s.time(0), Preferred: s.v.Preferred, Paused: s.v.Paused}
 	for ip := range strings.SplitSeq(options["ips"], ",") {
 		if ip != "" {
 			v := IPView{IP: netip.MustParseAddr(ip)}

@@ -22,6 +22,8 @@ type State struct {
 	Preferred string `json:"preferred,omitempty"`
 	// Drains are the marks in force, by the member's ID.
 	Drains map[string]Drain `json:"drains,omitempty"`
+	// Paused, unless nil, forbids every leader to write to the cloud.
+	Paused *Pause `json:"paused,omitempty"`
 	// Handover is the last planned change of leader, for the successor's record.
 	Handover    Handover     `json:"handover"`
 	Transitions []Transition `json:"transitions"`
@@ -37,6 +39,14 @@ type Drain struct {
 	Since time.Time `json:"since"`
 	// Until is when it ends by itself; zero: when somebody undrains the member.
 	Until time.Time `json:"until,omitzero"`
+}
+
+// Pause is an operator's order that buoy leaves the floating IPs where they are.
+type Pause struct {
+	// Since is when it was given, by the clock of the leader of that time.
+	Since time.Time `json:"since"`
+	// By is the name of the member that the operator asked.
+	By string `json:"by"`
 }
 
 // Holding is the holder of record of one floating IP. It is written when it changes.

@@ -76,7 +76,9 @@ type View struct {
 	Vacant bool
 	// Incumbent is the ID of the holder of record, who may be gone; empty if nobody is.
 	Incumbent string
-	IPs       []IPView
+	// Paused is State.Paused: nothing may be claimed, and what is due is looked at.
+	Paused bool
+	IPs    []IPView
 }
 
 // Request is an operator's wish for a planned switch.

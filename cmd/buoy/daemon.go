@@ -105,6 +105,21 @@ func (d daemon) Undrain(ctx context.Context, member string) error {
 		func(l *fsm.NotLeaderError) error { return d.peers.Undrain(ctx, l.ID, l.Address, member) })
 }
 
+// Pause forbids all members to write to the cloud, in the name of this node if by is empty.
+func (d daemon) Pause(ctx context.Context, by string) error {
+	by = cmp.Or(by, d.node.Status().Self.Name)
+	return atLeader(ctx,
+		func() error { return d.node.Pause(ctx, by) },
+		func(l *fsm.NotLeaderError) error { return d.peers.Pause(ctx, l.ID, l.Address, by) })
+}
+
+// Resume ends a pause.
+func (d daemon) Resume(ctx context.Context) error {
+	return atLeader(ctx,
+		func() error { return d.node.Resume(ctx) },
+		func(l *fsm.NotLeaderError) error { return d.peers.Resume(ctx, l.ID, l.Address) })
+}
+
 // atLeader does what may be repeated, here or at the leader that this node knows. While the
 // lead changes nobody can; that is waited out, for leaderWait at most.
 func atLeader(ctx context.Context, here func() error, there func(leader *fsm.NotLeaderError) error) error {

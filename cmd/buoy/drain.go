@@ -160,7 +160,7 @@ func (d drainOrder) await(ctx context.Context, look func(context.Context) (api.S
 	if err != nil {
 		return "", err
 	}
-	return status.Raft.Leader + " leads and holds the address", nil
+	return tookOver(status, status.Raft.Leader), nil
 }
 
 // stays says that the drained node was to be drained by force and nobody can replace it.
@@ -181,6 +181,9 @@ func (d drainOrder) notLed(s api.Status) string {
 
 // notHeld says which addresses the cloud has not confirmed as another's; "" if none.
 func (d drainOrder) notHeld(s api.Status) string {
+	if s.Paused != nil { // none is to move
+		return ""
+	}
 	var missing []string
 	for _, ip := range s.FloatingIPs {
 		if ip.Holder == "" || ip.Holder == d.node || ip.State != api.IPClaimed {

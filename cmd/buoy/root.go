@@ -56,6 +56,8 @@ its HAProxy is healthy, holds the address: it claims it from the cloud and keeps
 		newTransferCommand(g),
 		newDrainCommand(g),
 		newUndrainCommand(g),
+		newPauseCommand(g),
+		newResumeCommand(g),
 		newCheckCommand(g),
 		newAssignCommand(),
 		newDemoCommand(),

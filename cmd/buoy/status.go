@@ -70,7 +70,7 @@ func problems(s api.Status) []string {
 		found = append(found, fmt.Sprintf("the leader %s is a witness and nobody else is eligible: nobody looks after the address", leader.ID))
 	}
 	for _, ip := range s.FloatingIPs {
-		if ip.State != api.IPClaimed || ip.Holder == "" {
+		if ip.State != api.IPClaimed && ip.State != api.IPPaused || ip.Holder == "" {
 			found = append(found, describeIP(ip))
 		}
 		holder, ok := s.Member(ip.Holder)

@@ -17,6 +17,7 @@ func viewOf(s cluster.Status, now time.Time) api.Status {
 		Members:        make([]api.Member, 0, len(s.Members)),
 		FloatingIPs:    make([]api.FloatingIP, 0, len(s.Addresses)),
 		LastTransition: transitionView(s.Last, s.Members),
+		Paused:         pauseView(s.Paused),
 		Warnings:       warnings(s),
 	}
 	for _, m := range s.Members {
@@ -78,6 +79,13 @@ func drainView(d fsm.Drain) *api.Drain {
 	return &api.Drain{Since: d.Since.UTC(), Until: unlessZero(d.Until)}
 }
 
+func pauseView(p *fsm.Pause) *api.Pause {
+	if p == nil {
+		return nil
+	}
+	return &api.Pause{Since: p.Since.UTC(), By: p.By}
+}
+
 func transitionView(t *fsm.Transition, members []cluster.MemberStatus) *api.Transition {
 	if t == nil {
 		return nil
@@ -97,6 +105,9 @@ func warnings(s cluster.Status) []string {
 	if s.LeaderID == "" && len(s.Members) > 0 {
 		found = append(found, fmt.Sprintf("no leader: of the address, and of all members but %s, this is what the log last said", s.Self.Name),
 			fmt.Sprintf("without a leader nobody moves the address; %d of %d voters must be in contact to elect one", s.Voters/2+1, s.Voters))
+	}
+	if p := pauseView(s.Paused); p != nil {
+		found = append(found, fmt.Sprintf("paused %s: buoy leaves the address where it is, even with a node that dies, until \"buoy resume\"", pausedSince(*p)))
 	}
 	found = append(found, sizeWarnings(s)...)
 	for _, m := range s.Members {

@@ -42,10 +42,11 @@ new holder; exit status 1 if it has not within 60 s.`,
 				return nil
 			}
 			printProgress(cmd.ErrOrStderr(), "%s leads; waiting for the cloud to confirm", to)
-			if err := awaitHolder(cmd.Context(), client, to); err != nil {
+			status, err := awaitHolder(cmd.Context(), client, to)
+			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s leads and holds the address\n", to)
+			fmt.Fprintln(cmd.OutOrStdout(), tookOver(status, to))
 			return nil
 		},
 	}
@@ -63,15 +64,24 @@ func notTransferred(err error) error {
 	return fmt.Errorf("not transferred: %w; \"buoy status\" shows who could take over, and what bars the others", err)
 }
 
-// awaitHolder returns when the cloud has confirmed that member holds every address.
-func awaitHolder(ctx context.Context, client *api.Local, member string) error {
+// tookOver says what member, which leads, has got.
+func tookOver(s api.Status, member string) string {
+	if s.Paused != nil {
+		return member + " leads; paused: the address stays where it is"
+	}
+	return member + " leads and holds the address"
+}
+
+// awaitHolder returns when the cloud has confirmed that member holds every address, or at
+// once if there is a pause.
+func awaitHolder(ctx context.Context, client *api.Local, member string) (api.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, transferWait)
 	defer cancel()
-	_, err := awaitStatus(ctx, client.Status, func(s api.Status) string { return notConfirmed(s, member) })
+	status, err := awaitStatus(ctx, client.Status, func(s api.Status) string { return notConfirmed(s, member) })
 	if err != nil {
-		return fmt.Errorf("%s leads, but the move is not confirmed: %w", member, err)
+		return status, fmt.Errorf("%s leads, but the move is not confirmed: %w", member, err)
 	}
-	return nil
+	return status, nil
 }
 
 // awaitStatus looks until nothing is missing in the status, and returns that. When ctx
@@ -99,8 +109,12 @@ func awaitStatus(ctx context.Context, look func(context.Context) (api.Status, er
 	}
 }
 
-// notConfirmed says which addresses the cloud has not confirmed as member's; "" if none.
+// notConfirmed says which addresses the cloud has not confirmed as member's; "" if none, or
+// if none is to move.
 func notConfirmed(s api.Status, member string) string {
+	if s.Paused != nil {
+		return ""
+	}
 	var missing []string
 	for _, ip := range s.FloatingIPs {
 		if ip.Holder != member || ip.State != api.IPClaimed {
