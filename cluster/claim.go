@@ -165,6 +165,12 @@ func (l *loop) seenAt(a *address, ip netip.Addr, instance string) {
 func (l *loop) claimed(t *tenure, ip netip.Addr, out Outcome) {
 	a, now := t.ips[ip], time.Now()
 	record := l.fsm.State().Claims[ip]
+	if out.Confirmed.IsZero() { // nobody can tell; this is what we know
+		out.Confirmed = now
+	}
+	if out.Accepted.IsZero() { // the reply was lost, and the look has shown that it worked
+		out.Accepted = out.Confirmed
+	}
 	// A claim of an earlier term may have gone through when that term was over already.
 	late := !out.Moved && !out.Unverified && !a.held && record.Holder != "" && record.Holder != l.cfg.Member.ID
 	if late {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -171,6 +172,66 @@ func TestStagesAddUp(t *testing.T) {
 		move(other, "lb2 is in FAULT", fsm.Stages{Detect: 40 * ms, Elect: 20 * ms, Claim: 800 * ms, Confirm: 200 * ms})
 		time.Sleep(time.Hour)
 		move(testIP, "the address had been moved away", fsm.Stages{Detect: time.Hour + 700*ms, Claim: 100 * ms, Confirm: 200 * ms})
+	})
+}
+
+// TestStagesOfWhatIsNotKnown: a lost reply, and a provider that cannot tell who holds the
+// address, leave times out; the record must not take that for the year 1.
+func TestStagesOfWhatIsNotKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ms = time.Millisecond
+		for name, tc := range map[string]struct {
+			out  func(accepted, confirmed time.Time) Outcome
+			want fsm.Stages
+		}{
+			"the reply was lost": {
+				func(_, confirmed time.Time) Outcome { return Outcome{Confirmed: confirmed} },
+				fsm.Stages{Claim: 300 * ms},
+			},
+			"nobody can tell": {
+				func(accepted, _ time.Time) Outcome { return Outcome{Unverified: true, Accepted: accepted} },
+				fsm.Stages{Claim: 100 * ms, Confirm: 200 * ms},
+			},
+		} {
+			l := leads()
+			l.tenure.ips = map[netip.Addr]*address{testIP: {}}
+			time.Sleep(100 * ms)
+			accepted := time.Now()
+			time.Sleep(200 * ms)
+			out := tc.out(accepted, time.Now())
+			out.Moved, out.Instance, out.From = true, "101", "102"
+			l.claimed(l.tenure, testIP, out)
+			l.tenure.cancel()
+			if got := l.tenure.history[0]; got.Stages != tc.want || !got.At.Equal(time.Now()) {
+				t.Errorf("%s: at %v, %+v; want now, %+v", name, got.At, got.Stages, tc.want)
+			}
+		}
+	})
+}
+
+// TestGuards: after a claim the address is looked at 2, 5, 10, 20 and 40 s later, then each
+// verify interval, 20 % more or less.
+func TestGuards(t *testing.T) {
+	three(t, func(t *testing.T, w *world) {
+		time.Sleep(time.Minute)
+		w.boxes["lb1"].quit()
+		w.settles("lb2", time.Second)
+		began := time.Since(w.start)
+		before := w.cloud.looked()
+		time.Sleep(3 * time.Minute)
+		w.cloud.mu.Lock()
+		looks := slices.Clone(w.cloud.looks[before:])
+		w.cloud.mu.Unlock()
+		for i, at := range []time.Duration{2, 5, 10, 20, 40} {
+			if got := looks[i] - began; got < at*time.Second-100*time.Millisecond || got > at*time.Second+100*time.Millisecond {
+				t.Errorf("look %d comes %v after the claim, want %v s", i+1, got, at)
+			}
+		}
+		for i := 5; i < len(looks); i++ {
+			if gap := looks[i] - looks[i-1]; gap < 24*time.Second || gap > 36*time.Second {
+				t.Errorf("look %d comes %v after the one before", i+1, gap)
+			}
+		}
 	})
 }
 
