@@ -217,9 +217,9 @@ type claims struct{ *member }
 func (m claims) Ensure(ctx context.Context, e cluster.Ensure, f cluster.Fence) (cluster.Outcome, error) {
 	out, err := m.inner.Ensure(ctx, assigner.Request{IP: e.IP, Fence: assigner.Fence(f), Epoch: e.Epoch, Believed: e.Believed})
 	if !out.Confirmed.IsZero() || err == nil {
-		m.site.mu.Lock()
-		m.site.confirmed = append(m.site.confirmed, confirmation{e.IP, out.Instance, out.Confirmed})
-		m.site.mu.Unlock()
+		m.mu.Lock()
+		m.confirmed = append(m.confirmed, confirmation{e.IP, out.Instance, out.Confirmed})
+		m.mu.Unlock()
 	}
 	return cluster.Outcome{
 		Moved: out.Moved, From: out.From, Instance: out.Instance, Unverified: out.Unverified,
@@ -257,40 +257,40 @@ func (s peers) at(address string) (*member, error) {
 	return nil, fmt.Errorf("connect: %w", syscall.ECONNREFUSED)
 }
 
-func (m peers) Probe(_ context.Context, _, address string) (fsm.Contact, error) {
-	other, err := m.at(address)
+func (s peers) Probe(_ context.Context, _, address string) (fsm.Contact, error) {
+	other, err := s.at(address)
 	if err != nil {
 		return fsm.Contact{}, err
 	}
 	return other.node.Contact(), nil
 }
 
-func (m peers) Forward(ctx context.Context, _, address string, r fsm.Report) error {
-	other, err := m.at(address)
+func (s peers) Forward(ctx context.Context, _, address string, r fsm.Report) error {
+	other, err := s.at(address)
 	if err != nil {
 		return err
 	}
 	return other.node.Receive(ctx, r)
 }
 
-func (m peers) Confirm(ctx context.Context, _, address string, q fsm.Suspicion) (fsm.Testimony, error) {
-	other, err := m.at(address)
+func (s peers) Confirm(ctx context.Context, _, address string, q fsm.Suspicion) (fsm.Testimony, error) {
+	other, err := s.at(address)
 	if err != nil {
 		return fsm.Testimony{}, err
 	}
 	return other.node.Confirm(ctx, q), nil
 }
 
-func (m peers) Join(ctx context.Context, _, address string, c fsm.Contact) error {
-	other, err := m.at(address)
+func (s peers) Join(ctx context.Context, _, address string, c fsm.Contact) error {
+	other, err := s.at(address)
 	if err != nil {
 		return err
 	}
 	return other.node.Admit(ctx, c)
 }
 
-func (m peers) SelfTest(ctx context.Context, _, address string) error {
-	other, err := m.at(address)
+func (s peers) SelfTest(ctx context.Context, _, address string) error {
+	other, err := s.at(address)
 	if err != nil {
 		return err
 	}
