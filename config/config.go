@@ -69,6 +69,7 @@ type Timing struct{ Heartbeat, Election, Lease time.Duration }
 // Provider has at most one field set; none only on a witness.
 type Provider struct {
 	DigitalOcean *DigitalOcean
+	Hetzner      *Hetzner
 	Command      *Command
 }
 
@@ -77,6 +78,8 @@ func (p Provider) Kind() string {
 	switch {
 	case p.DigitalOcean != nil:
 		return "digitalocean"
+	case p.Hetzner != nil:
+		return "hetzner"
 	case p.Command != nil:
 		return "command"
 	}
@@ -89,6 +92,8 @@ func (p Provider) VerifyInterval() time.Duration {
 	switch {
 	case p.DigitalOcean != nil:
 		return p.DigitalOcean.VerifyInterval
+	case p.Hetzner != nil:
+		return p.Hetzner.VerifyInterval
 	case p.Command != nil:
 		return p.Command.VerifyInterval
 	}
@@ -99,6 +104,14 @@ func (p Provider) VerifyInterval() time.Duration {
 type DigitalOcean struct {
 	TokenFile           string
 	DropletID           int    // 0 = ask the metadata service
+	APIURL, MetadataURL string // end with "/"
+	VerifyInterval      time.Duration
+}
+
+// Hetzner configures the provider of that name.
+type Hetzner struct {
+	TokenFile           string
+	ServerID            int64  // 0 = ask the metadata service
 	APIURL, MetadataURL string // end with "/"
 	VerifyInterval      time.Duration
 }

@@ -176,6 +176,28 @@ func TestCommandProvider(t *testing.T) {
 	}
 }
 
+func TestHetznerProvider(t *testing.T) {
+	both := strings.Replace(minimal, "[203.0.113.10]", "[203.0.113.10, 203.0.113.11, '2001:db8:0:1::53']", 1)
+	c := mustParse(t, strings.Replace(both, "{digitalocean: {}}", "{hetzner: }", 1))
+	want := &Hetzner{
+		TokenFile: "/etc/buoy/hcloud-token", APIURL: "https://api.hetzner.cloud/v1/",
+		MetadataURL: "http://169.254.169.254/", VerifyInterval: 30 * time.Second,
+	}
+	if !reflect.DeepEqual(c.Provider.Hetzner, want) || len(c.FloatingIPs) != 3 || c.Provider.Kind() != "hetzner" ||
+		c.Provider.VerifyInterval() != want.VerifyInterval {
+		t.Errorf("got %+v, %v; want %+v", c.Provider.Hetzner, c.FloatingIPs, want)
+	}
+	c = mustParse(t, strings.Replace(both, "{digitalocean: {}}",
+		"{hetzner: {token_file: /t, server_id: 123, api_url: 'http://10.0.0.9/v1', metadata_url: 'http://10.0.0.9', verify_interval: 5s}}", 1))
+	want = &Hetzner{TokenFile: "/t", ServerID: 123, APIURL: "http://10.0.0.9/v1/", MetadataURL: "http://10.0.0.9/", VerifyInterval: 5 * time.Second}
+	if !reflect.DeepEqual(c.Provider.Hetzner, want) {
+		t.Errorf("got %+v, want %+v", c.Provider.Hetzner, want)
+	}
+	if found := otherWarnings(c); len(found) != 1 || !strings.Contains(found[0], "plain http") {
+		t.Errorf("warnings %q", found)
+	}
+}
+
 func TestWitnessNeedsNothingToHold(t *testing.T) {
 	c := mustParse(t, "cluster: web\nnode: {id: w, listen: 10.0.0.3, role: witness}\n")
 	if c.Checks != nil || c.Provider.Kind() != "" || c.FloatingIPs != nil {

@@ -70,12 +70,14 @@ func TestEveryKeySaysWhereWhatAndWhatIsAllowed(t *testing.T) {
 		{"node: {listen: 10.0.0.1, data_dir: data}", "2:36", `node.data_dir: found "data"; allowed: an absolute path`},
 		{"node: {listen: 10.0.0.1, allow_public_listen: 1}", "2:47", `node.allow_public_listen: found the number 1; allowed: true or false`},
 		// Provider.
-		{"provider:", "4:1", `provider: missing; required: one of digitalocean, command`},
-		{"provider: {}", "4:1", `provider: found nothing; required: one of digitalocean, command`},
+		{"provider:", "4:1", `provider: missing; required: one of digitalocean, hetzner, command`},
+		{"provider: {}", "4:1", `provider: found nothing; required: one of digitalocean, hetzner, command`},
 		{"provider: {digitalocan: }", "4:12", `provider.digitalocan: unknown key; did you mean digitalocean?`},
 		{"provider: {digitalocean: , command: {claim: [/bin/a, '{ip}']}}", "4:1", `provider: found digitalocean and command; allowed: exactly one`},
-		{"provider: {layer2: {interface: eth1}}", "4:12", `provider.layer2: not supported by this release; allowed: digitalocean, command`},
-		{"provider: {hetzner: }", "4:12", `provider.hetzner: not supported by this release`},
+		{"provider: {layer2: {interface: eth1}}", "4:12", `provider.layer2: not supported by this release; allowed: digitalocean, hetzner, command`},
+		{"provider: {digitalocean: , hetzner: }", "4:1", `provider: found digitalocean and hetzner; allowed: exactly one`},
+		{"provider: {hetzner: {server_id: lb1}}", "4:33", `provider.hetzner.server_id: found "lb1"; allowed: auto, or the server's number`},
+		{"provider: {hetzner: {token: t}}", "4:22", `provider.hetzner.token: unknown key; did you mean token_file?`},
 		{"provider: {digitalocean: {token_file: t}}", "4:39", `provider.digitalocean.token_file: found "t"; allowed: an absolute path`},
 		{"provider: {digitalocean: {droplet_id: 0}}", "4:39", `provider.digitalocean.droplet_id: found the number 0; allowed: auto, or the droplet's number`},
 		{"provider: {digitalocean: {api_url: 'ftp://x'}}", "4:36", `provider.digitalocean.api_url: found "ftp://x"; allowed: a URL such as`},
@@ -181,7 +183,7 @@ func TestAllMistakesAreReportedInTheOrderOfTheFile(t *testing.T) {
 	want := `buoy.yaml:1:1: cluster: missing; required: 1 to 32 of the characters a-z, 0-9 and -
     1 | clustr: web
       | ^
-buoy.yaml:1:1: provider: missing; required: one of digitalocean, command
+buoy.yaml:1:1: provider: missing; required: one of digitalocean, hetzner, command
     1 | clustr: web
       | ^
 buoy.yaml:1:1: clustr: unknown key; did you mean cluster?
@@ -278,7 +280,7 @@ func checkInvariants(t *testing.T, c *Config) {
 		"timing":       c.Timing.Lease > 0 && c.Timing.Lease <= c.Timing.Heartbeat && c.Timing.Heartbeat <= c.Timing.Election,
 		"floating IPs": !balancer || len(c.FloatingIPs) > 0,
 		"provider":     !balancer || c.Provider.Kind() != "" && c.Provider.VerifyInterval() > 0,
-		"one provider": c.Provider.DigitalOcean == nil || c.Provider.Command == nil,
+		"one provider": kindsOf(c.Provider) <= 1,
 		"files":        c.SecretFile != "" && c.Socket != "" && c.Node.DataDir != "",
 		"digest":       c.Digest() != "",
 	} {
@@ -297,4 +299,14 @@ func checkInvariants(t *testing.T, c *Config) {
 			t.Errorf("check %+v", check)
 		}
 	}
+}
+
+func kindsOf(p Provider) int {
+	n := 0
+	for _, given := range []bool{p.DigitalOcean != nil, p.Hetzner != nil, p.Command != nil} {
+		if given {
+			n++
+		}
+	}
+	return n
 }

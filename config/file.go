@@ -51,7 +51,7 @@ func (s *section) config() *Config {
 	c.Log = s.log()
 	if c.Node.Role != RoleWitness {
 		s.missing("floating_ips", "the addresses to keep on a healthy balancer, such as [203.0.113.10]")
-		s.missing("provider", "one of digitalocean, command")
+		s.missing("provider", "one of "+providers)
 	}
 	for _, later := range []string{"bootstrap_expect", "peers", "tls", "hooks", "alerts"} {
 		s.unsupported(later)

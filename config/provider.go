@@ -14,6 +14,8 @@ const (
 	defaultVerify  = 30 * time.Second
 	shortestVerify = 5 * time.Second
 	longestVerify  = 10 * time.Minute
+
+	providers = "digitalocean, hetzner, command"
 )
 
 // provider reads the one provider that is given; which one it is shows in the result.
@@ -29,15 +31,19 @@ func (s *section) provider(c *Config) Provider {
 		result.DigitalOcean = do.digitalOcean()
 		s.oneReservedIP(c.FloatingIPs)
 	}
+	if hetzner, given := p.child("hetzner"); given {
+		count++
+		result.Hetzner = hetzner.hetzner()
+	}
 	if command, given := p.child("command"); given {
 		count++
 		result.Command = command.command(c.Node.ID)
 	}
-	for _, later := range []string{"layer2", "hetzner"} {
+	for _, later := range []string{"layer2"} {
 		if _, given := p.entries[later]; given {
 			count++
 			p.get(later)
-			p.fail(p.at(later), "provider.%s: not supported by this release; allowed: digitalocean, command", later)
+			p.fail(p.at(later), "provider.%s: not supported by this release; allowed: %s", later, providers)
 		}
 	}
 	unknown := slices.ContainsFunc(p.order, func(key string) bool { return !slices.Contains(p.known, key) })
@@ -46,7 +52,7 @@ func (s *section) provider(c *Config) Provider {
 	case count > 1:
 		p.fail(p.start, "provider: found %s; allowed: exactly one", strings.Join(p.order, " and "))
 	case count == 0 && !unknown && s.has("provider"):
-		p.fail(p.start, "provider: found nothing; required: one of digitalocean, command")
+		p.fail(p.start, "provider: found nothing; required: one of %s", providers)
 	}
 	return result
 }
@@ -56,22 +62,41 @@ func (s *section) digitalOcean() *DigitalOcean {
 		return nil
 	}
 	defer s.close()
-	do := &DigitalOcean{
+	return &DigitalOcean{
 		TokenFile:      s.credential("token_file", "do-token"),
-		DropletID:      s.dropletID(),
-		APIURL:         directory(s.url("api_url", "https://api.digitalocean.com/")),
+		DropletID:      s.autoOrNumber("droplet_id", "the droplet's number"),
+		APIURL:         s.apiURL("https://api.digitalocean.com/"),
 		MetadataURL:    directory(s.url("metadata_url", "http://169.254.169.254/")),
 		VerifyInterval: s.duration("verify_interval", defaultVerify, shortestVerify, longestVerify),
 	}
-	if plaintext(do.APIURL) {
-		s.warn(s.at("api_url"), "%s: plain http: the token crosses the network readable by all", s.name("api_url"))
-	}
-	return do
 }
 
-// dropletID is 0 for auto.
-func (s *section) dropletID() int {
-	n := s.get("droplet_id")
+func (s *section) hetzner() *Hetzner {
+	if s == nil {
+		return nil
+	}
+	defer s.close()
+	return &Hetzner{
+		TokenFile:      s.credential("token_file", "hcloud-token"),
+		ServerID:       int64(s.autoOrNumber("server_id", "the server's number")),
+		APIURL:         s.apiURL("https://api.hetzner.cloud/v1/"),
+		MetadataURL:    directory(s.url("metadata_url", "http://169.254.169.254/")),
+		VerifyInterval: s.duration("verify_interval", defaultVerify, shortestVerify, longestVerify),
+	}
+}
+
+// apiURL warns of what would show the token to the network.
+func (s *section) apiURL(def string) string {
+	u := directory(s.url("api_url", def))
+	if plaintext(u) {
+		s.warn(s.at("api_url"), "%s: plain http: the token crosses the network readable by all", s.name("api_url"))
+	}
+	return u
+}
+
+// autoOrNumber is 0 for auto.
+func (s *section) autoOrNumber(key, number string) int {
+	n := s.get(key)
 	if n == nil {
 		return 0
 	}
@@ -81,7 +106,7 @@ func (s *section) dropletID() int {
 	if id, ok := integerOf(n); ok && id > 0 {
 		return id
 	}
-	s.wrong("droplet_id", "auto, or the droplet's number")
+	s.wrong(key, "auto, or %s", number)
 	return 0
 }
 

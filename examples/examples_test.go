@@ -70,6 +70,22 @@ provider: {digitalocean: }
 	}
 }
 
+// hetzner.yaml spells out the defaults of that provider.
+func TestHetznerShowsTheDefaults(t *testing.T) {
+	spelt := load(t, "hetzner.yaml").Provider
+	short, err := config.Parse("short", []byte(`cluster: web
+node: {id: lb1, listen: 10.0.0.2}
+floating_ips: [203.0.113.10]
+provider: {hetzner: }
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(spelt, short.Provider) {
+		t.Errorf("got  %+v\nwant %+v", spelt.Hetzner, short.Provider.Hetzner)
+	}
+}
+
 // Likewise each check of command-provider.yaml, which spells out the defaults of its kind.
 func TestChecksShowTheDefaultsOfTheirKind(t *testing.T) {
 	kinds := map[string]string{
@@ -143,6 +159,10 @@ func TestTheUnitHandsOverTheSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hetzner, err := os.ReadFile("../docs/hetzner.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	handedOver := func(path, file string) {
 		t.Helper()
 		name, inside := strings.CutPrefix(file, credentials+"/")
@@ -155,6 +175,12 @@ func TestTheUnitHandsOverTheSecrets(t *testing.T) {
 		handedOver(path, c.SecretFile)
 		if do := c.Provider.DigitalOcean; do != nil {
 			handedOver(path, do.TokenFile)
+		}
+		if h := c.Provider.Hetzner; h != nil {
+			name := strings.TrimPrefix(h.TokenFile, credentials+"/")
+			if !bytes.Contains(hetzner, []byte(" LoadCredential="+name+":/etc/buoy/"+name+"\n")) {
+				t.Errorf("%s reads %s, which docs/hetzner.md does not have the unit provide", path, h.TokenFile)
+			}
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/buoy-lb/buoy/assigner"
 	"github.com/buoy-lb/buoy/assigner/command"
 	"github.com/buoy-lb/buoy/assigner/digitalocean"
+	"github.com/buoy-lb/buoy/assigner/hetzner"
 	"github.com/buoy-lb/buoy/cluster"
 	"github.com/buoy-lb/buoy/config"
 )
@@ -30,6 +31,12 @@ func newProvider(cfg *config.Config, log hclog.Logger) (assigner.Provider, error
 		return digitalocean.New(digitalocean.Options{
 			TokenFile: p.DigitalOcean.TokenFile, DropletID: p.DigitalOcean.DropletID,
 			APIURL: p.DigitalOcean.APIURL, MetadataURL: p.DigitalOcean.MetadataURL,
+			Node: cfg.Node.ID, Version: version, Logger: log,
+		})
+	case p.Hetzner != nil:
+		return hetzner.New(hetzner.Options{
+			TokenFile: p.Hetzner.TokenFile, ServerID: p.Hetzner.ServerID,
+			APIURL: p.Hetzner.APIURL, MetadataURL: p.Hetzner.MetadataURL,
 			Node: cfg.Node.ID, Version: version, Logger: log,
 		})
 	case p.Command != nil:

@@ -22,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/buoy-lb/buoy/assigner/dotest"
+	"github.com/buoy-lb/buoy/assigner/hetznertest"
 	"github.com/buoy-lb/buoy/cluster/peernet"
 	"github.com/buoy-lb/buoy/config"
 )
@@ -40,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"exit": cmdExit, "until": cmdUntil, "get": cmdGet, "sub": cmdSub,
 			"world": cmdWorld, "service": cmdService, "notify": cmdNotify,
 			"account": cmdAccount, "holder": cmdHolder, "writes": cmdWrites, "refuse": cmdRefuse, "busy": cmdBusy,
+			"hcloud": cmdHcloud,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -183,6 +185,24 @@ func cmdWorld(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Setenv(name, host)
 		ts.Setenv(name+"_http", "http://"+host+":7401")
 	}
+}
+
+// cmdHcloud makes a Hetzner Cloud project beside the world, in which a floating IPv4 and a floating
+// IPv6 belong to nobody: hcloud. $HCLOUD_API and $HCLOUD_METADATA are its addresses, the latter as
+// server 101 sees it; the file hcloud-token lets in.
+func cmdHcloud(ts *testscript.TestScript, _ bool, _ []string) {
+	project := hetznertest.New()
+	project.SetLatency(20 * time.Millisecond)
+	project.AddToken("lb1", "hcloud-secret")
+	project.AddServer(101)
+	project.AddFloatingIP(netip.MustParsePrefix(floatingIP+"/32"), 0)
+	project.AddFloatingIP(netip.MustParsePrefix("2001:db8:0:1::/64"), 0)
+	for name, handler := range map[string]http.Handler{"HCLOUD_API": project.API(), "HCLOUD_METADATA": project.Metadata(101)} {
+		s := httptest.NewServer(handler)
+		ts.Defer(s.Close)
+		ts.Setenv(name, s.URL)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("hcloud-token"), []byte("hcloud-secret\n"), 0o600))
 }
 
 func nodeConfig(name, dir, host, api, metadata string, priority int) string {
