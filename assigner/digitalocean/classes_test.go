@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/buoy-lb/buoy/assigner"
+	"github.com/buoy-lb/buoy/assigner/cloudhttp"
 	"github.com/buoy-lb/buoy/assigner/dotest"
 )
 
@@ -23,7 +24,7 @@ type trial struct {
 	t    *testing.T
 	ip   netip.Addr
 	p    *Provider
-	dial dialFunc // how lb1 reaches the API and its metadata
+	dial cloudhttp.Dial // how lb1 reaches the API and its metadata
 }
 
 func newTrial(t *testing.T, ip netip.Addr, mend ...func(*Options)) *trial {
@@ -73,7 +74,7 @@ func (r *trial) via(h http.HandlerFunc) {
 }
 
 // toAPI dials the API by another way, and the metadata service as before.
-func toAPI(direct, api dialFunc) dialFunc {
+func toAPI(direct, api cloudhttp.Dial) dialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if strings.HasPrefix(addr, "169.254.") {
 			return direct(ctx, network, addr)
@@ -83,7 +84,7 @@ func toAPI(direct, api dialFunc) dialFunc {
 }
 
 // pipeServer serves h over pipes.
-func pipeServer(t *testing.T, h http.Handler) dialFunc {
+func pipeServer(t *testing.T, h http.Handler) cloudhttp.Dial {
 	return func(context.Context, string, string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		l := &oneConn{conns: make(chan net.Conn, 1)}
