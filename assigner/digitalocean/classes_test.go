@@ -74,7 +74,7 @@ func (r *trial) via(h http.HandlerFunc) {
 }
 
 // toAPI dials the API by another way, and the metadata service as before.
-func toAPI(direct, api cloudhttp.Dial) dialFunc {
+func toAPI(direct, api cloudhttp.Dial) cloudhttp.Dial {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if strings.HasPrefix(addr, "169.254.") {
 			return direct(ctx, network, addr)

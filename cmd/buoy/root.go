@@ -60,6 +60,7 @@ its HAProxy is healthy, holds the address: it claims it from the cloud and keeps
 		newResumeCommand(g),
 		newCheckCommand(g),
 		newAssignCommand(),
+		newProbeCommand(g),
 		newDemoCommand(),
 		newKeygenCommand(),
 		newVersionCommand(),
