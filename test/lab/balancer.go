@@ -285,6 +285,12 @@ func (b *Balancer) RevokeToken() {
 	b.world.Cloud.RevokeToken(b.Name)
 }
 
+// BlindToken takes from this balancer's token the right to see droplets.
+func (b *Balancer) BlindToken() {
+	b.world.Note("token of "+b.Name+" may not see droplets", Cause{MayMove: true})
+	b.world.Cloud.AddToken(b.Name, b.token(), "reserved_ip:read", "reserved_ip:update", "actions:read")
+}
+
 // RestoreToken makes the token good again.
 func (b *Balancer) RestoreToken() error {
 	b.world.Cloud.AddToken(b.Name, b.token(), dotest.AssignScopes()...)

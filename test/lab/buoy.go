@@ -24,9 +24,23 @@ import (
 	"github.com/buoy-lb/buoy/test/lab/variant"
 )
 
-// verifyInterval is how often buoy looks whether the address is still its own: the
-// least that its configuration allows, so that drift is repaired within a run.
+// verifyInterval is how often buoy looks whether the address is still its own, unless
+// Options.Verify says otherwise: the least that its configuration allows.
 const verifyInterval = 5 * time.Second
+
+func (o Options) verify() time.Duration { return cmp.Or(o.Verify, verifyInterval) }
+
+// repair is how soon buoy has to see that the address was moved away: by the hint of the
+// machine that has lost it (3 s of doubt, a second to ask, the metadata's lag) or by
+// its regular look, a fifth later than its interval at most; and room for a busy machine.
+func (o Options) repair() time.Duration {
+	const hinted, room = 5 * time.Second, 3 * time.Second
+	look := o.verify() + o.verify()/5
+	if o.NoHints {
+		return look + room
+	}
+	return min(hinted, look) + room
+}
 
 // Buoy is the program of this repository, configured as the README does it.
 type Buoy struct{}
@@ -78,7 +92,7 @@ func (Buoy) Prepare(ctx context.Context, b *Balancer) error {
 	var text bytes.Buffer
 	err := buoyConfig.Execute(&text, map[string]any{
 		"ID": b.Name, "Address": b.ip, "Preempt": !w.opts.NoPreempt, "Dir": b.Dir, "Socket": b.socket(), "Priority": b.Priority,
-		"Timing": timing, "IP": FloatingIP, "API": apiURL, "Verify": verifyInterval, "HAProxy": b.haproxySocket(),
+		"Timing": timing, "IP": FloatingIP, "API": apiURL, "Verify": w.opts.verify(), "HAProxy": b.haproxySocket(),
 		"Witness": b.witness,
 	})
 	return errors.Join(err,

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -36,6 +37,8 @@ const (
 	vpcBits     = 24
 	backendPort = "8080"
 	region      = "nyc3"
+	// metadataLag is how late, at most, the metadata shows who holds the address.
+	metadataLag = time.Second
 	// firstDroplet is added to a balancer's number to give its droplet's ID; stranger is
 	// a machine outside of the cluster.
 	firstDroplet = 100
@@ -115,7 +118,12 @@ func (w *World) metadata(rw http.ResponseWriter, r *http.Request) {
 		http.NotFound(rw, r)
 		return
 	}
-	w.Cloud.Metadata(firstDroplet+numberOf(from.Addr())).ServeHTTP(rw, r)
+	droplet := firstDroplet + numberOf(from.Addr())
+	if w.opts.NoHints {
+		_, _ = fmt.Fprintf(rw, `{"droplet_id":%d,"region":%q}`, droplet, region)
+		return
+	}
+	w.Cloud.Metadata(droplet).ServeHTTP(rw, r)
 }
 
 // numberOf is the inverse of addressOf.

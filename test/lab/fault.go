@@ -193,14 +193,17 @@ func (w *World) trial(began time.Duration, victim *Balancer, within time.Duratio
 	changes := w.changesSince(began)
 	t.Moves = len(changes)
 	moved := w.movedSince(began, victim)
-	if moved != nil {
-		since := func(at time.Duration) *float64 {
-			if at == 0 {
-				return nil
-			}
-			v := ms(at - began)
-			return &v
+	since := func(at time.Duration) *float64 {
+		if at == 0 {
+			return nil
 		}
+		v := ms(at - began)
+		return &v
+	}
+	if last := len(changes) - 1; moved == nil && last >= 0 && changes[last].To == victim.Name {
+		t.Back = since(changes[last].At)
+	}
+	if moved != nil {
 		to := w.Balancer(moved.To)
 		t.Moved = since(moved.At)
 		t.Asked = since(w.askedSince(began, to))

@@ -101,7 +101,7 @@ func stolenFromTheSick(ctx context.Context, s *Scene) error {
 func tokenGone(ctx context.Context, s *Scene) error {
 	s.Victim.RevokeToken()
 	// Two looks at the cloud have to fail first.
-	return pause(ctx, 2*verifyInterval+s.opts.Settle+4*time.Second)
+	return pause(ctx, 2*s.opts.verify()+s.opts.Settle+4*time.Second)
 }
 
 // comeBack has the holder fail and return when its return is no reason for a move.

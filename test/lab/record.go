@@ -179,7 +179,7 @@ func (w *World) History() (checker.History, []string) {
 func (w *World) setup() checker.Setup {
 	s := checker.Setup{
 		System: w.system.Key(), Seed: w.opts.Seed, Assign: w.opts.Assign,
-		Settle: cmp.Or(w.opts.Settle, settle), Detect: detect, Repair: verifyInterval + verifyInterval/5 + 5*time.Second,
+		Settle: cmp.Or(w.opts.Settle, settle), Detect: detect, Repair: w.opts.repair(),
 		Cause: cause, Minority: cluster.TicketLife + 2*time.Second,
 	}
 	for _, b := range w.Balancers {

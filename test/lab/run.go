@@ -52,6 +52,10 @@ func Parts() []Part {
 	wan.Timing = "wan"
 	one.Balancers, two.Balancers, five.Balancers, seven.Balancers = 1, 2, 5, 7
 	witness.Balancers, witness.Witness = 2, true
+	hinted := lan
+	hinted.Verify = 30 * time.Second // as it is configured by default
+	unhinted := hinted
+	unhinted.NoHints = true
 	return []Part{
 		{"three balancers", lan, []string{
 			"haproxy-killed", "haproxy-hung", "haproxy-stopped", "haproxy-reloaded",
@@ -62,9 +66,12 @@ func Parts() []Part {
 			"saturated", "duplicates", "disk-full", "disk-full-failover", "each-lost",
 		}},
 		{"three balancers, the cloud broken", lan, []string{
-			"api-401", "api-404", "api-422", "api-429", "api-500", "api-slow", "api-hangs", "api-lost", "api-errored", "droplet-busy",
-			"drift", "late-write", "slow-move", "token-revoked",
+			"api-401", "api-403", "api-404", "api-422", "api-429", "api-500", "api-html", "api-redirect", "api-empty", "api-cut",
+			"api-slow", "api-hangs", "api-lost", "api-errored", "api-gone", "api-done", "droplet-busy",
+			"drift", "late-write", "slow-move", "token-revoked", "blind-token", "writes-paused",
 		}},
+		{"three balancers that look every 30 s, and hints", hinted, []string{"drift", "later-write", "duel"}},
+		{"three balancers that look every 30 s, without hints", unhinted, []string{"drift"}},
 		{"three balancers, timing: wan", wan, []string{"loss-10", "loss-20", "loss-30", "delay-100", "delay-300", "daemon-killed"}},
 		{"three balancers, clocks that are stepped", lan, []string{"clock-forward", "clock-back"}},
 		// The lost voter still counts: three of four must live.
@@ -180,6 +187,8 @@ func tell(f Fault, t report.Trial, err error) string {
 		return "FAILED"
 	case !f.Moves && t.Moves == 0:
 		return "stays; " + noticedBy(t)
+	case t.Back != nil:
+		return fmt.Sprintf("back %s; %s", length(t.Back), noticedBy(t))
 	case t.Asked == nil:
 		return fmt.Sprintf("%d moves; %s", t.Moves, noticedBy(t))
 	}

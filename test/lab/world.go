@@ -35,8 +35,12 @@ type Options struct {
 	Assign time.Duration
 	// Seed is where all chance comes from.
 	Seed uint64
-	// Timing is buoy's `timing`, "lan" if empty.
+	// Timing is buoy's `timing`, "lan" if empty; Verify its `verify_interval`, the shortest
+	// that is allowed if 0.
 	Timing string
+	Verify time.Duration
+	// NoHints has the metadata service keep silent about who holds the address.
+	NoHints bool
 	// Equal gives all balancers the same priority, so that nobody outranks anybody;
 	// NoPreempt has those of higher priority leave a healthy holder alone.
 	Equal, NoPreempt bool
@@ -162,7 +166,8 @@ func (w *World) makeNetwork(context.Context) (err error) {
 
 func (w *World) makeCloud(context.Context) error {
 	w.Cloud = dotest.New(dotest.Options{
-		Latency: dotest.Fixed(w.opts.Assign),
+		Latency:     dotest.Fixed(w.opts.Assign),
+		MetadataLag: dotest.Between(0, metadataLag),
 		// A lab asks far more often than an hour of real life would.
 		Limits: dotest.Limits{Hour: 1 << 30, Minute: 1 << 30},
 		OnAssigned: func(_ netip.Addr, _, to int) {

@@ -85,6 +85,8 @@ func runCommand(f *flags) *cobra.Command {
 	c.Flags().BoolVar(&o.Witness, "witness", false, "and a witness, likewise")
 	c.Flags().DurationSliceVar(&o.Pauses, "pauses", nil, `how long "paused" freezes daemons, likewise, such as 0.1s,60s`)
 	c.Flags().StringVar(&o.Timing, "timing", "lan", "buoy's timing, likewise")
+	c.Flags().DurationVar(&o.Verify, "verify", 0, "buoy's verify_interval, likewise (0: 5s)")
+	c.Flags().BoolVar(&o.NoHints, "no-hints", false, "the metadata service does not say who holds the address, likewise")
 	c.Flags().DurationVar(&o.Assign, "assign", 200*time.Millisecond, "how long the cloud takes, likewise")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		for _, key := range args {

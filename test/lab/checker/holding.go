@@ -31,12 +31,29 @@ func (c *court) asked(q calm) []calm {
 		if d > from {
 			out = append(out, calm{from, d, q.fit})
 		}
-		from = max(from, d+c.Setup.Repair+c.Setup.Assign)
+		from = max(from, d+c.Setup.Repair+c.Setup.Assign+c.hesitation(d))
 	}
 	if from < q.until {
 		out = append(out, calm{from, q.until, q.fit})
 	}
 	return out
+}
+
+// hesitation is how much longer a system may take to repair a deviation when the address
+// has been moved away several times lately: it must not fight somebody for ever. It gets 2 s
+// for the fourth in 5 minutes, and twice as much for each further one, a minute at most.
+func (c *court) hesitation(deviation time.Duration) time.Duration {
+	const free, lately, first, most = 3, 5 * time.Minute, 2 * time.Second, time.Minute
+	n := -free - 1
+	for _, m := range c.moves {
+		if m.deviates() && m.At <= deviation && m.At > deviation-lately {
+			n++
+		}
+	}
+	if n < 0 {
+		return 0
+	}
+	return min(first<<min(n, 10), most)
 }
 
 // hold complains of every stretch in q in which the holder was not fit. Where a

@@ -138,6 +138,9 @@ func TestJudge(t *testing.T) {
 			h.write("lb1", 4, 85010*ms)
 			h.End = 100 * s
 		}), "P4", []string{"P4 at 1m25.01s", "2 writes", "for 1 deviations since 1m20.1s"}},
+		{"P4: hesitates after three", cutAt(69*s, duel(3, 7*s)), "", nil},
+		{"P4: hesitates too long after three", cutAt(69*s, duel(3, 8300*ms)), "P4", []string{"P4 at 2m18.1s", "outside"}},
+		{"P4: hesitates after two", cutAt(69*s, duel(2, 7*s)), "P4", []string{"P4 at 1m56.1s", "outside"}},
 		{"P4: another leader's write for a reason of its own", func(h *history) {
 			h.truth(71*s, "buoy transfer lb2", checker.Truth{MayMove: true})
 			h.claim(75*s, "lb2", 5, 1)
@@ -240,5 +243,24 @@ func expect(t *testing.T, got []checker.Violation, property string, text []strin
 	}
 	if !found {
 		t.Errorf("violations %q, want one with all of %q", got, text)
+	}
+}
+
+// duel has somebody move the address away again and again, and it is repaired 3 s later,
+// free times, and once after took.
+func duel(free int, took time.Duration) func(*history) {
+	return func(h *history) {
+		at := 70 * s
+		for i := range free + 1 {
+			after := 3 * s
+			if i == free {
+				after = took
+			}
+			h.truth(at, "move it away", checker.Truth{Drift: true})
+			h.Holders = append(h.Holders, checker.Holder{At: at + 100*ms, To: checker.Outside, Foreign: true})
+			h.claim(at+after, "lb1", 4, uint64(100+i))
+			at += 20 * s
+		}
+		h.End = at
 	}
 }

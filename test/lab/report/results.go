@@ -86,6 +86,9 @@ type Trial struct {
 	Asked    *float64 `json:"asked"`    // the cloud has been asked to move the address
 	Moved    *float64 `json:"moved"`    // the cloud has moved it
 	Served   *float64 `json:"served"`   // a client is answered from there
+	// Back is, where the address was moved away from a holder that is to keep it, when the
+	// cloud had it moved back for good.
+	Back *float64 `json:"back,omitempty"`
 	// Outage is the client's view: from the last success before the fault's effect to
 	// the first one after. Nil: not served again within the bound. 0: no request failed.
 	Outage  *float64 `json:"outage"`
