@@ -100,7 +100,7 @@ func (l *loop) startClaim(ip netip.Addr) {
 	a := l.tenure.ips[ip]
 	a.busy, a.looked = true, false
 	a.ask(time.Now(), false)
-	order := Ensure{IP: ip, Epoch: l.tenure.term}
+	order := Ensure{IP: ip, Epoch: l.tenure.term, Suspect: a.asked.hint}
 	if record.Holder != l.cfg.Member.ID && !a.held && a.failures == 0 {
 		order.Believed = record.Instance
 	}

@@ -71,6 +71,9 @@ type Ensure struct {
 	// Believed is the instance of another node that holds IP by the record, so that the
 	// first look may be skipped and the write tried at once; empty: look first.
 	Believed string
+	// Suspect says that there is a reason to look beside the time of day: a hint. Such a look
+	// is not put off to save requests.
+	Suspect bool
 }
 
 // Outcome is what the Claimer did. It is meaningful beside an error too: From then

@@ -51,9 +51,9 @@ func ticketMutants() []Variant {
 				"not with Until: the rest of its life was given away.",
 			Edits: []Edit{{
 				File: "cluster/ticket.go",
-				Old: "\t\tdone := func() {\n\t\t\tif tk.end() {\n\t\t\t\t// Beside the Claimer, which goes on to follow its write.\n" +
+				Old: "\t\tdone := func() {\n\t\t\tif tk.end() {\n\t\t\t\t<-n.turn\n\t\t\t\t// Beside the Claimer, which goes on to follow its write.\n" +
 					"\t\t\t\twg.Go(tk.release)\n\t\t\t}\n\t\t}\n",
-				New: "\t\ttk.release()\n\t\tdone := func() { tk.end() }\n",
+				New: "\t\ttk.release()\n\t\tdone := func() {\n\t\t\tif tk.end() {\n\t\t\t\t<-n.turn\n\t\t\t}\n\t\t}\n",
 			}},
 		},
 		{
@@ -129,7 +129,7 @@ func writeMutants() []Variant {
 				{
 					File: "cluster/loop.go",
 					Old:  "\tif l.tenure != nil {\n\t\tl.endTenure()\n\t}\n\tif leads {",
-					New:  "\tif l.tenure != nil && (leads || l.busy == fsm.ActionTransfer) {\n\t\tl.endTenure()\n\t}\n\tif leads {",
+					New:  "\tif l.tenure != nil && (leads || l.busy() == fsm.ActionTransfer) {\n\t\tl.endTenure()\n\t}\n\tif leads {",
 				},
 				{
 					File: "cluster/ticket.go",

@@ -27,11 +27,18 @@ func cloudMutants() []Variant {
 			Breaks:   "A leader that has claimed never looks again.",
 			Property: "P4",
 			Scene:    "Move the address to an outsider, 3 s after the last change or later. Nothing follows.",
-			Edits: []Edit{{
-				File: "cluster/claim.go",
-				Old:  "AddressUnverified, true, out.Instance, now.Add(interval)",
-				New:  "AddressUnverified, true, out.Instance, now.Add(interval+24*time.Hour)",
-			}},
+			Edits: []Edit{
+				{
+					File: "cluster/claim.go",
+					Old:  "\ta.due = l.nextLook(a, now)\n\tif !out.Unverified {",
+					New:  "\ta.due = l.nextLook(a, now).Add(24 * time.Hour)\n\tif !out.Unverified {",
+				},
+				{
+					File: "cluster/hint.go",
+					Old:  "if !a.recheck.IsZero() && a.recheck.Before(a.due) {",
+					New:  "if false {",
+				},
+			},
 		},
 		{
 			Name:     "no-pending-check",
