@@ -236,6 +236,28 @@ func TestOddActions(t *testing.T) {
 	}
 }
 
+// TestUnknownActionIsWatchedAtTheAddress: here the address shows the new holder before it has moved.
+func TestUnknownActionIsWatchedAtTheAddress(t *testing.T) {
+	project := newProject(t)
+	project.SetLatency(time.Second)
+	project.SetPendingNew(true)
+	project.Inject(hetznertest.Fault{Method: http.MethodPost, Effect: hetznertest.ActionGone})
+	p := project.provider(t)
+	action, err := p.Claim(t.Context(), ip, yes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pending, err := p.Pending(t.Context(), ip, action); !pending || err != nil {
+		t.Errorf("pending %v, %v while it runs; want true", pending, err)
+	}
+	for project.Holder(ip) != lb1 {
+		time.Sleep(time.Millisecond)
+	}
+	if pending, err := p.Pending(t.Context(), ip, action); pending || err != nil {
+		t.Errorf("pending %v, %v when it is over; want false", pending, err)
+	}
+}
+
 // TestClaimDuringForeignAction: who claims without a look meets the lock, waits it out, and has
 // written only once.
 func TestClaimDuringForeignAction(t *testing.T) {

@@ -234,9 +234,11 @@ func TestOptionsAreChecked(t *testing.T) {
 }
 
 func TestIdentityComesFromMetadata(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1") // must not be asked
 	project := newProject(t)
 	p := project.provider(t)
+	if p.metadata.client.Transport.(*http.Transport).Proxy != nil {
+		t.Error("a proxy would be asked who it is")
+	}
 	for range 2 {
 		if self, err := p.Self(t.Context()); err != nil || self != "101" {
 			t.Errorf("Self = %q, %v; want 101", self, err)
@@ -294,6 +296,14 @@ func TestSelfTest(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestSelfTestWantsToSeeThisServer(t *testing.T) {
+	_, url := recording(t, http.HandlerFunc(answer)) // about servers it says nothing
+	err := assigner.New(stubProvider(t, url), nil).SelfTest(t.Context(), ip)
+	if err == nil || !strings.Contains(err.Error(), "server 101 was asked for") {
+		t.Errorf("self-test: %v", err)
 	}
 }
 

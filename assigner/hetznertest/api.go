@@ -218,7 +218,7 @@ func (s *Server) actionsOf(r *http.Request, wanted func(*action) bool) reply {
 	var all []any
 	for _, a := range s.actions {
 		v := a.show()
-		if wanted(a) && a.fate != ActionGone && (len(status) == 0 || slices.Contains(status, v["status"].(string))) {
+		if wanted(a) && (len(status) == 0 || slices.Contains(status, v["status"].(string))) {
 			all = append(all, v)
 		}
 	}
