@@ -12,6 +12,8 @@
 // the time is up or the right to claim has gone; whatever it leaves behind in its group is killed
 // when it exits. Claims run one at a time.
 //
+// Run by root it refuses a program that somebody else could replace ([ProgramError]).
+//
 // The guard is weaker than that of a provider with connections of its own: the right to write is
 // checked right before the program starts, and a request that the program has sent cannot be called
 // back.

@@ -37,7 +37,7 @@ var (
 	_ assigner.SelfTester = (*Provider)(nil)
 )
 
-// New returns a Provider; it starts nothing. An error is one of the options.
+// New returns a Provider; it starts nothing. An error is one of the options, or a [*ProgramError].
 func New(o Options) (*Provider, error) {
 	switch {
 	case len(o.Claim) == 0 || o.Claim[0] == "":
@@ -48,6 +48,14 @@ func New(o Options) (*Provider, error) {
 		return nil, errors.New("instance: this node's name is missing")
 	case o.Timeout < 0:
 		return nil, fmt.Errorf("timeout: %v is negative", o.Timeout)
+	}
+	for _, argv := range [][]string{o.Claim, o.Holder} {
+		if len(argv) == 0 {
+			continue
+		}
+		if err := trusted(argv[0]); err != nil {
+			return nil, err
+		}
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout

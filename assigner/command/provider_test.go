@@ -20,7 +20,13 @@ import (
 	"github.com/buoy-lb/buoy/assigner/assignertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "assign-ip" {
+		blogAssignIP()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var ip = netip.MustParseAddr("203.0.113.10")
 

@@ -34,6 +34,9 @@ func (p *Provider) run(ctx context.Context, argv []string, ip netip.Addr, check 
 	cmd.Cancel = func() error { return signal(cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace // then SIGKILL, and no more waiting for children that hold the output open
 
+	if err := trusted(argv[0]); err != nil {
+		return "", &assigner.Error{Class: assigner.Own, Op: "start " + argv[0], Err: err}
+	}
 	if check != nil {
 		if err := check(); err != nil {
 			return "", &assigner.Error{Class: assigner.NoRight, Op: "start " + argv[0], Err: err}

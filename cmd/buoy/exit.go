@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buoy-lb/buoy/assigner/cloudhttp"
+	"github.com/buoy-lb/buoy/assigner/command"
 	"github.com/buoy-lb/buoy/cluster"
 	"github.com/buoy-lb/buoy/cluster/peernet"
 	"github.com/buoy-lb/buoy/config"
@@ -52,10 +53,13 @@ func exitCode(err error) int {
 		wrongConfig *config.Error
 		wrongSecret *peernet.SecretError
 		wrongToken  *cloudhttp.TokenError
+		unsafe      *command.ProgramError
 	)
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &unsafe):
+		return exitUsage
 	case errors.As(err, &wrongUsage), errors.As(err, &wrongConfig), errors.As(err, &wrongSecret), errors.As(err, &wrongToken):
 		return exitUsage
 	case errors.Is(err, cluster.ErrWedged):

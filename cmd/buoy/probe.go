@@ -36,7 +36,7 @@ func newProbeCommand(g *globals) *cobra.Command {
 reserved IP until it is accepted, completed, shown by the API and by the metadata service, and
 until the new droplet answers; what the API shows and refuses meanwhile.
 
-IT MOVES A LIVE ADDRESS to and fro between two droplets, and nobody is served while it moves.
+IT MOVES A LIVE ADDRESS to and fro between two droplets; its users may go unserved meanwhile.
 Both droplets should serve --url, and answer differently if the first answer is to be measured.
 At the end, also on Ctrl-C, the address goes back to where it was. The address must be held by
 one of the two, and buoy must not look after it, or be paused.
@@ -164,7 +164,7 @@ func lookedAfter(ctx context.Context, daemon *api.Local, ip netip.Addr) error {
 // consent asks whether to begin.
 func (o *probeOrder) consent(cmd *cobra.Command, holder int) error {
 	out := cmd.ErrOrStderr()
-	printProgress(out, "this moves the live address %s %d times between the droplets %d and %d; each time nobody is served for as long as it takes, some 10 s",
+	printProgress(out, "this moves the live address %s %d times between the droplets %d and %d; each move takes some 10 s, in which its users may go unserved",
 		o.ip, 2*o.rounds, o.between[0], o.between[1])
 	printProgress(out, "it is at droplet %d now, and goes back there at the end, also after Ctrl-C", holder)
 	if o.yes {

@@ -169,7 +169,7 @@ func TestFiguresAreTheClouds(t *testing.T) {
 		within("metadata", m.Metadata, truth[i]+metadataLag)
 		within("first new", m.FirstNew, truth[i]+dataLag)
 		within("last old", m.LastOld, max(truth[i]-webPeriod-late/2, 0))
-		if m.Unserved == nil || *m.Unserved < MS(dataLag.Milliseconds()) || *m.Accepted > *m.Completed {
+		if m.Unserved == nil || *m.Unserved < MS(dataLag.Milliseconds())/2 || *m.Accepted > *m.Completed {
 			t.Errorf("move %d: %+v", i, m)
 		}
 		if m.State != "completed" || m.Accept.Status != 201 || m.To != []int{102, 101}[i%2] || m.Failed == 0 {
@@ -228,7 +228,7 @@ func TestWhatCanBeSeen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cloud := newCloud(t, dotest.Options{Latency: dotest.Fixed(300 * time.Millisecond), PendingView: c.view}, c.answer)
+			cloud := newCloud(t, dotest.Options{Latency: dotest.Fixed(800 * time.Millisecond), PendingView: c.view}, c.answer)
 			if c.fault != nil {
 				c.fault.Method = http.MethodPost
 				cloud.Inject(*c.fault)
@@ -249,6 +249,34 @@ func TestWhatCanBeSeen(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestIPv6: other paths, no lock to be seen, and an action that can only be looked up by itself.
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	ip6 := netip.MustParseAddr("2001:db8::10")
+	cloud := newCloud(t, dotest.Options{Latency: dotest.Fixed(800 * time.Millisecond)}, named)
+	if err := cloud.AddReservedIP(ip6, "nyc3", 101); err != nil {
+		t.Fatal(err)
+	}
+	p := cloud.probe(t, func(o *Options) { o.IP = ip6 })
+	p.api.between = 0
+	cloud.await(t, func() bool { // the metadata's lag
+		_, holds, err := p.metadata.ask(t.Context())
+		return holds && err == nil
+	})
+	if _, err := p.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.Run(t.Context())
+	if err != nil || cloud.Holder(ip6) != 101 || cloud.Holder(ip) != 101 {
+		t.Fatalf("%v; the holder is %d", err, cloud.Holder(ip6))
+	}
+	for _, m := range r.Moves {
+		if m.State != "completed" || *m.Holder < 800 || m.Metadata == nil || m.FirstNew == nil || m.Views[0].Droplet != "old" || m.Views[0].Locked {
+			t.Errorf("%+v", m)
+		}
 	}
 }
 
