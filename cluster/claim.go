@@ -107,8 +107,7 @@ func (l *loop) startClaim(ip netip.Addr) {
 	if !a.held {
 		a.state = AddressClaiming
 	}
-	// A leader at rest writes nothing else: this finds one that can no longer commit.
-	l.prove()
+	l.proveAgain()
 	l.start(fsm.ActionClaim, func(ctx context.Context, t *tenure) func() {
 		fence, released := l.fence(t)
 		out, err := l.cfg.Claimer.Ensure(ctx, order, fence)
@@ -127,7 +126,7 @@ func (l *loop) startClaim(ip netip.Addr) {
 // startLook asks who holds ip, for a leader that may not claim: what is on record goes on
 // being compared with the cloud as long as anybody leads.
 func (l *loop) startLook(ip netip.Addr) {
-	l.prove()
+	l.proveAgain()
 	a := l.tenure.ips[ip]
 	a.busy = true
 	a.ask(time.Now(), l.fsm.State().Paused != nil)

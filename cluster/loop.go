@@ -93,6 +93,7 @@ type tenure struct {
 	ips      map[netip.Addr]*address
 	history  []fsm.Transition // not committed yet
 	proving  bool
+	provedAt time.Time
 	writing  bool
 	writeAt  time.Time // not before
 	tickets  atomic.Uint64
@@ -182,8 +183,10 @@ func (l *loop) step(now time.Time) time.Duration {
 	v := l.view(now)
 	d := fsm.Decide(fsm.DefaultPolicy, v, now)
 	l.logDecision(d)
-	// First, because a transfer stops it: what this leader did must be on record.
-	l.write(now)
+	if d.Kind != fsm.Claim { // its ticket goes first
+		// A transfer stops it, and what this leader did must be on record.
+		l.write(now)
+	}
 	switch d.Kind {
 	case fsm.Abort:
 		for a := range l.actions {

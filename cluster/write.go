@@ -19,6 +19,8 @@ const (
 	// this process is given up.
 	wedgedTransfer = 3 * time.Second
 	wedgedOther    = 10 * time.Second
+	// proofFresh is how long the proof that this leader commits is good enough.
+	proofFresh = time.Second
 )
 
 // write brings the log up to what the leader knows: level-triggered, so that a lost
@@ -127,13 +129,22 @@ func (l *loop) prove() {
 	})
 }
 
+// proveAgain is for each look at the cloud: a leader at rest writes nothing else, and this
+// finds one that can no longer commit. One that has just committed need not: the entry would
+// be in the way of the first ticket.
+func (l *loop) proveAgain() {
+	if time.Since(l.tenure.provedAt) > proofFresh {
+		l.prove()
+	}
+}
+
 func (l *loop) proved(t *tenure, err error) {
 	t.proving = false
 	switch {
 	case errors.Is(err, ErrWedged):
 		l.wedged = err
 	case err == nil && l.tenure == t:
-		t.committed = true
+		t.committed, t.provedAt = true, time.Now()
 		l.becomeReady()
 	}
 }

@@ -1,7 +1,9 @@
 package test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -40,6 +42,7 @@ func TestFigures(t *testing.T) {
 	s.measure("daemon stopped (SIGTERM)", func(_ context.Context, n *sandbox.Node) error { n.SignalStop(); return nil })
 	s.measure("daemon killed (-9)", func(_ context.Context, n *sandbox.Node) error { n.KillDaemon(); return nil })
 	consult(t, s.w)
+	s.readyToWrite()
 
 	s.idle()
 	info, err := os.Stat(binary)
@@ -58,6 +61,50 @@ func (s *story) measure(name string, fault func(context.Context, *sandbox.Node) 
 	slices.Sort(took)
 	at := func(q float64) float64 { return took[int(q*float64(len(took)-1)+0.5)].Seconds() * 1e3 }
 	s.Logf("%-28s %8.1f %8.1f %8.1f", name, at(0.5), at(0.99), at(1))
+}
+
+// readyToWrite prints what lies between a node's right to act as leader and the moment at
+// which its first write to the cloud goes to the socket, by the daemons' own logs: the ticket,
+// which is two writes to disk and a round trip, and what buoy adds to it.
+func (s *story) readyToWrite() {
+	type line struct {
+		Message  string `json:"@message"`
+		Boottime int64  `json:"boottime_ns"`
+		T0       int64  `json:"t0_boottime_ns"`
+	}
+	var before, ticket, after, total []time.Duration
+	for _, n := range s.w.Nodes() {
+		data, err := os.ReadFile(n.LogFile())
+		s.must(err)
+		var ready, granted line
+		for text := range bytes.Lines(data) {
+			var l line
+			if json.Unmarshal(text, &l) != nil {
+				continue // HAProxy's, or a panic's
+			}
+			switch {
+			case l.Message == "ready to act as leader":
+				ready, granted = l, line{}
+			case l.Message == "ticket granted" && ready.Boottime > 0:
+				granted = l
+			case l.Message == "write begun" && granted.Boottime > 0:
+				before = append(before, time.Duration(granted.T0-ready.Boottime))
+				ticket = append(ticket, time.Duration(granted.Boottime-granted.T0))
+				after = append(after, time.Duration(l.Boottime-granted.Boottime))
+				total = append(total, time.Duration(l.Boottime-ready.Boottime))
+				ready = line{} // what it writes later is another matter
+			}
+		}
+	}
+	s.Logf("%-28s %8s %8s %8s  (ms, %d times)", "from the lead to the write", "p50", "p99", "max", len(total))
+	for _, part := range []struct {
+		name string
+		took []time.Duration
+	}{{"  until the ticket is asked", before}, {"  the ticket", ticket}, {"  until the write begins", after}, {"  together", total}} {
+		slices.Sort(part.took)
+		at := func(q float64) float64 { return part.took[int(q*float64(len(part.took)-1)+0.5)].Seconds() * 1e3 }
+		s.Logf("%-28s %8.1f %8.1f %8.1f", part.name, at(0.5), at(0.99), at(1))
+	}
 }
 
 func (s *story) once(ctx context.Context, fault func(context.Context, *sandbox.Node) error) time.Duration {
