@@ -135,11 +135,15 @@ func (l *loop) startLook(ip netip.Addr) {
 		defer cancel()
 		instance, err := l.cfg.Claimer.Holder(ctx, ip)
 		return func() {
-			if a.busy = false; err != nil {
+			a.busy = false
+			switch {
+			case errors.Is(err, errors.ErrUnsupported): // there is nothing to be learnt
+				a.due, a.looked = l.nextLook(a, time.Now()), true
+			case err != nil:
 				l.claimFailed(t, ip, Outcome{}, err)
-				return
+			default:
+				l.seenAt(a, ip, instance)
 			}
-			l.seenAt(a, ip, instance)
 		}
 	})
 }

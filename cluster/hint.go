@@ -55,6 +55,9 @@ func (l *loop) hinted(held []netip.Addr, err error) {
 			l.log.Warn("this machine cannot tell which addresses it holds; the looks at the cloud go on", "error", err)
 		}
 	default:
+		for i := range held {
+			held[i] = held[i].Unmap()
+		}
 		l.hint.Store(&fsm.Hint{Held: held})
 		if h.failing {
 			l.log.Info("this machine can tell again which addresses it holds")

@@ -99,7 +99,8 @@ type Claimer interface {
 	// Ensure looks, and claims if need be; nil means confirmed by the cloud, unless the
 	// Outcome says that nobody can tell.
 	Ensure(ctx context.Context, e Ensure, f Fence) (Outcome, error)
-	// Holder asks who holds ip: an instance, "" for nobody. It writes nothing.
+	// Holder asks who holds ip: an instance, "" for nobody. It writes nothing. The error is
+	// errors.ErrUnsupported if nobody can tell.
 	Holder(ctx context.Context, ip netip.Addr) (instance string, err error)
 	// SelfTest proves by reads alone that Ensure would have what it needs.
 	SelfTest(ctx context.Context) error

@@ -149,6 +149,28 @@ func TestPauseWithACloudThatFails(t *testing.T) {
 	})
 }
 
+// TestPauseWithACloudThatCannotTell: there is nothing to look at, and nothing wrong.
+func TestPauseWithACloudThatCannotTell(t *testing.T) {
+	three(t, func(t *testing.T, w *world) {
+		w.pause()
+		w.boxes["lb1"].fault()
+		w.cloud.breaks(testIP, errors.ErrUnsupported)
+		time.Sleep(time.Minute)
+		looks := w.cloud.looked()
+		w.stays(10 * time.Minute)
+		s := w.boxes["lb2"].node.Status()
+		if a := s.Addresses[0]; a.State != AddressPaused || a.Held || a.Error != "" || s.Members[1].State == StateMaster {
+			t.Errorf("%s, %+v", s.Members[1].State, a)
+		}
+		if n := w.cloud.looked() - looks; n > 26 {
+			t.Errorf("%d looks in ten minutes", n)
+		}
+		w.cloud.breaks(testIP, nil)
+		w.resume()
+		w.settles("lb2", 50*time.Millisecond)
+	})
+}
+
 func TestPauseIsTheLeaders(t *testing.T) {
 	three(t, func(t *testing.T, w *world) {
 		var elsewhere *fsm.NotLeaderError

@@ -99,7 +99,7 @@ func (c claimer) Ensure(ctx context.Context, e cluster.Ensure, f cluster.Fence) 
 func (c claimer) Holder(ctx context.Context, ip netip.Addr) (string, error) {
 	h, err := c.provider.Holder(assigner.WithRoutine(ctx), ip)
 	if err == nil && h.Unknown {
-		err = errors.New("the provider cannot tell who holds the address")
+		err = fmt.Errorf("the provider cannot tell who holds the address: %w", errors.ErrUnsupported)
 	}
 	return h.Instance, err
 }
