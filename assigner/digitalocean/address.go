@@ -47,10 +47,14 @@ func (p *Provider) locked(ctx context.Context, ip netip.Addr, r *reservation) (b
 		return false, err
 	}
 	defer cancel()
+	gen := p.token.Generation()
 	locked, err := reservedIPv6{p.api}.locked(ctx)
 	if err != nil {
 		return false, fault("list of actions", err)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.follows = gen
 	return locked, nil
 }
 

@@ -68,7 +68,7 @@ func (r *trial) heal() {
 
 // via has lb1 use a proxy, which answers with h.
 func (r *trial) via(h http.HandlerFunc) {
-	proxy := pipeServer(r.t, h)
+	proxy := serveOverPipes(r.t, &http.Server{Handler: h, ReadHeaderTimeout: time.Minute})
 	r.p.base.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128"})
 	r.dial = toAPI(r.Dialer(lb1), proxy)
 }
@@ -82,36 +82,6 @@ func toAPI(direct, api cloudhttp.Dial) cloudhttp.Dial {
 		return api(ctx, network, addr)
 	}
 }
-
-// pipeServer serves h over pipes.
-func pipeServer(t *testing.T, h http.Handler) cloudhttp.Dial {
-	return func(context.Context, string, string) (net.Conn, error) {
-		ours, theirs := net.Pipe()
-		l := &oneConn{conns: make(chan net.Conn, 1)}
-		l.conns <- theirs
-		s := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
-		t.Cleanup(func() { s.Close() })
-		go func() { _ = s.Serve(l) }()
-		return ours, nil
-	}
-}
-
-// oneConn is a listener with one connection.
-type oneConn struct {
-	net.Listener
-	conns chan net.Conn
-}
-
-func (l *oneConn) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	default:
-		return nil, net.ErrClosed
-	}
-}
-func (*oneConn) Close() error   { return nil }
-func (*oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
 func refuseToDial(err error) func(*trial) {
 	return func(r *trial) {

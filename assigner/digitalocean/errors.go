@@ -67,7 +67,7 @@ func status(subject string, r *godo.ErrorResponse) error {
 	case s == http.StatusUnauthorized:
 		e.remedy = "the token is wrong, expired or revoked; check token_file"
 	case s == http.StatusForbidden:
-		e.remedy = "the token lacks a scope; it needs reserved_ip:update, which brings reserved_ip:read and droplet:read"
+		e.remedy = "the token lacks a scope; it needs reserved_ip:update, which brings reserved_ip:read, droplet:read and actions:read"
 	case s == http.StatusProxyAuthRequired:
 		e.remedy = "the proxy of HTTPS_PROXY or HTTP_PROXY wants a password, or another proxy"
 	case s == http.StatusNotFound:

@@ -58,6 +58,7 @@ type Provider struct {
 	who     identity // Droplet 0: not known yet
 	proved  bool     // the API has shown us our droplet
 	sighted uint64   // the token generation that has shown us a droplet; 0: none yet
+	follows uint64   // the token generation that has shown us the account's actions
 	posted  map[netip.Addr]time.Time
 }
 
@@ -152,7 +153,8 @@ func (p *Provider) identity(ctx context.Context) (identity, error) {
 
 // SelfTest proves that the token is good, that the address exists and is in this droplet's region,
 // and that the token may see droplets: without the scope droplet:read a held address could look
-// like one that nobody holds, and no claim would ever be confirmed.
+// like one that nobody holds, and no claim would ever be confirmed. For IPv6 it proves, once for
+// each token, that it may see actions as well.
 func (p *Provider) SelfTest(ctx context.Context, ip netip.Addr) error {
 	who, err := p.identity(ctx)
 	if err != nil {
@@ -163,10 +165,15 @@ func (p *Provider) SelfTest(ctx context.Context, ip netip.Addr) error {
 		return err
 	}
 	p.mu.Lock()
-	proved := p.proved
+	proved, follows := p.proved, p.follows
 	p.mu.Unlock()
 	if !proved || r.droplet == nil || who.Region == "" {
 		if _, err = p.seeDroplet(ctx, who.Droplet); err != nil {
+			return err
+		}
+	}
+	if canonical(ip).Is6() && follows != p.token.Generation() {
+		if _, err := p.locked(ctx, canonical(ip), r); err != nil {
 			return err
 		}
 	}

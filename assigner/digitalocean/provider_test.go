@@ -124,6 +124,11 @@ func TestSelfTest(t *testing.T) {
 		})
 	}
 	a := newAccount(t, dotest.Options{})
+	a.AddToken("lb1", "dop_v1_lb1", "reserved_ip:read", "reserved_ip:update", "droplet:read")
+	if err := assigner.New(a.provider(t), nil).SelfTest(t.Context(), ip6); err == nil || !strings.Contains(err.Error(), "actions:read") {
+		t.Errorf("IPv6 with a token that cannot follow: %v", err)
+	}
+	a.AddToken("lb1", "dop_v1_lb1", dotest.AssignScopes()...)
 	foreign := netip.MustParseAddr("203.0.113.99")
 	err := assigner.New(a.provider(t), nil).SelfTest(t.Context(), foreign)
 	if err == nil || !strings.Contains(err.Error(), "no reserved IP "+foreign.String()) {

@@ -29,7 +29,8 @@ func (s *Server) Dialer(dropletID int) func(ctx context.Context, network, addr s
 
 func (s *Server) servePipes(h http.Handler) *pipes {
 	l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+	// Without an idle timeout: who closes first is for the client to choose.
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: -1, ErrorLog: log.New(io.Discard, "", 0)}
 	s.spawn(func() {
 		stop := context.AfterFunc(s.ctx, func() { _ = server.Close() })
 		defer stop()
