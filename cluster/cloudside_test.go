@@ -64,6 +64,7 @@ type member struct {
 	provider  *digitalocean.Provider
 	inner     *assigner.Claimer
 	ips       []netip.Addr
+	offline   atomic.Bool // this one alone has no network
 	stop      context.CancelFunc
 	done      chan error
 }
@@ -126,7 +127,7 @@ func (s *site) boot(i int, ips []netip.Addr) error {
 	m.provider, err = digitalocean.New(digitalocean.Options{
 		TokenFile: filepath.Join(s.dir, "do-token"), APIURL: "http://127.0.0.1/", Node: m.name, Version: "test",
 		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if s.unreachable.Load() {
+			if s.unreachable.Load() || m.offline.Load() {
 				return nil, &net.DNSError{Err: "no such host", Name: addr, IsNotFound: true}
 			}
 			return dial(ctx, network, addr)

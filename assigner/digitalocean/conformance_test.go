@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	lb1, lb2 = 101, 102
-	lockTime = 3 * time.Second
+	lockTime = 2 * time.Second
 )
 
 var (
