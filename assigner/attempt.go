@@ -15,6 +15,7 @@ type attempt struct {
 	begun time.Time
 	last  track // what the previous attempt of this epoch left
 	next  track // what this one leaves
+	drift bool  // it was here in this epoch, and was found elsewhere
 	out   Outcome
 }
 
@@ -34,6 +35,9 @@ func (a *attempt) run(ctx context.Context) error {
 	action, err := a.claim(ctx)
 	if err != nil {
 		return a.afterRefusal(ctx, err)
+	}
+	if a.drift {
+		a.blame(ctx, action)
 	}
 	if action != "" {
 		if err := a.follow(ctx, action); err != nil {
@@ -63,6 +67,7 @@ func (a *attempt) look(ctx context.Context) (done bool, err error) {
 		a.confirm()
 		return true, nil
 	case a.last.atHome:
+		a.drift = true
 		a.log.Info("drift found", "ip", a.IP, "holder", h.Instance, "instance", a.out.Instance, "epoch", a.Epoch)
 	}
 	a.next.atHome, a.next.since = false, time.Time{}
@@ -125,9 +130,35 @@ func (a *attempt) claim(ctx context.Context) (action string, err error) {
 		return "", err
 	}
 	a.out.Accepted = time.Now()
+	a.next.action = action
 	a.log.Info("claim accepted", "ip", a.IP, "from", a.out.From, "instance", a.out.Instance,
 		"epoch", a.Epoch, "action", action, "took", time.Since(a.begun))
 	return action, nil
+}
+
+// blame logs the action that moved the address away: the newest that is none of ours. It is asked for
+// when our claim is on its way already, and without it the claim is as good.
+func (a *attempt) blame(ctx context.Context, ours string) {
+	r, ok := a.p.(Recorder)
+	if !ok {
+		return
+	}
+	actions, err := r.Actions(ctx, a.IP)
+	if err != nil {
+		a.log.Info("cannot tell what moved the address away", "ip", a.IP, "error", err)
+		return
+	}
+	for _, act := range actions {
+		switch act.ID {
+		case ours:
+			continue
+		case a.last.action: // nothing since our own: its holder's machine is gone, perhaps
+		default:
+			a.log.Warn("the address had been moved away; its latest action is not this node's", "ip", a.IP, "action", act.ID,
+				"kind", act.Kind, "at", act.At.UTC().Format(time.RFC3339), "holder", name(a.out.From))
+		}
+		return
+	}
 }
 
 // afterRefusal looks whether a claim that was answered with an error, or not at all, took effect

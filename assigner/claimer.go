@@ -43,6 +43,7 @@ type track struct {
 	epoch        uint64
 	atHome       bool      // it was here when last seen, or was claimed and nobody can tell
 	since        time.Time // when it was first seen here, or last brought here
+	action       string    // of the last claim that was accepted; "" if none was
 	failed       bool      // the last attempt failed: trust no record, look first
 	refusedSince time.Time // first of an unbroken series of refusals; zero if the last attempt met none
 }
@@ -92,7 +93,7 @@ type Outcome struct {
 func (c *Claimer) Ensure(ctx context.Context, r Request) (Outcome, error) {
 	r.IP = r.IP.Unmap()
 	a := attempt{Claimer: c, Request: r, begun: time.Now(), last: c.recall(r.IP, r.Epoch)}
-	a.next = track{epoch: r.Epoch, atHome: a.last.atHome, since: a.last.since}
+	a.next = track{epoch: r.Epoch, atHome: a.last.atHome, since: a.last.since, action: a.last.action}
 	ctx = WithEpoch(ctx, r.Epoch)
 	err := a.run(ctx)
 	a.next.failed = err != nil

@@ -3,6 +3,7 @@ package assigner
 import (
 	"context"
 	"net/netip"
+	"time"
 )
 
 // Fence is called right before each write to the cloud and takes the right to make that one write,
@@ -62,6 +63,20 @@ type Diagnoser interface {
 	// instance: class Pending for what passes by itself, Own for what does not; nil if it finds
 	// nothing.
 	Diagnose(ctx context.Context, ip netip.Addr) error
+}
+
+// Action is one change of an address on the cloud's record.
+type Action struct {
+	ID   string // comparable with what Claim returns
+	Kind string // in the cloud's own words
+	At   time.Time
+}
+
+// Recorder is what a provider implements whose cloud keeps a record of the changes of an address.
+type Recorder interface {
+	// Actions lists the latest changes of ip, newest first. It is asked after a drift, to name the
+	// change that nobody here has asked for.
+	Actions(ctx context.Context, ip netip.Addr) ([]Action, error)
 }
 
 type routineKey struct{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strconv"
 
 	"github.com/digitalocean/godo"
 
@@ -82,6 +83,28 @@ func (p *Provider) busy(ctx context.Context, _ netip.Addr, droplet int) error {
 		}
 	}
 	return nil
+}
+
+// Actions lists the latest actions of the address, newest first; of an IPv6 address those of all
+// IPv6 addresses of the account, for they do not name theirs.
+func (p *Provider) Actions(ctx context.Context, ip netip.Addr) ([]assigner.Action, error) {
+	ip = canonical(ip)
+	ctx, cancel, err := p.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	all, err := p.family(ip).actions(ctx, ip.String())
+	if err != nil {
+		return nil, fault("actions of "+ip.String(), err)
+	}
+	return apply(all, func(a godo.Action) assigner.Action {
+		out := assigner.Action{ID: strconv.Itoa(a.ID), Kind: truncate(a.Type)}
+		if a.StartedAt != nil {
+			out.At = a.StartedAt.Time
+		}
+		return out
+	}), nil
 }
 
 // sight proves, once for each token, that it sees droplets. Without the scope droplet:read every

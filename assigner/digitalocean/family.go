@@ -27,6 +27,7 @@ type family interface {
 	list(ctx context.Context) ([]reservation, error)
 	assign(ctx context.Context, ip string, droplet int) (*godo.Action, error)
 	action(ctx context.Context, ip string, id int) (*godo.Action, error)
+	actions(ctx context.Context, ip string) ([]godo.Action, error) // newest first
 }
 
 // family returns the endpoints that know ip.
@@ -76,6 +77,11 @@ func (f reservedIP) action(ctx context.Context, ip string, id int) (*godo.Action
 	return a, err
 }
 
+func (f reservedIP) actions(ctx context.Context, ip string) ([]godo.Action, error) {
+	all, _, err := f.api.ReservedIPActions.List(ctx, ip, &godo.ListOptions{PerPage: perPage})
+	return all, err
+}
+
 // reservedIPv6 is /v2/reserved_ipv6. It has no actions to be read: they are in /v2/actions.
 type reservedIPv6 struct{ api *godo.Client }
 
@@ -88,13 +94,17 @@ func (f reservedIPv6) get(ctx context.Context, ip string) (*reservation, error) 
 	return &r, nil
 }
 
-// locked looks for an action of an IPv6 address among the account's newest ones, for the address
-// itself does not show it. The actions do not name their address: another one's counts as well.
+// locked looks for an action of an IPv6 address that is in progress, for the address itself does
+// not show it. Another address's counts as well.
 func (f reservedIPv6) locked(ctx context.Context) (bool, error) {
-	actions, _, err := f.api.Actions.List(ctx, &godo.ListOptions{PerPage: perPage})
-	return slices.ContainsFunc(actions, func(a godo.Action) bool {
-		return a.ResourceType == "reserved_ipv6" && a.Status == godo.ActionInProgress
-	}), err
+	all, err := f.actions(ctx, "")
+	return slices.ContainsFunc(all, func(a godo.Action) bool { return a.Status == godo.ActionInProgress }), err
+}
+
+// actions are those of all IPv6 addresses among the account's newest ones: they do not name theirs.
+func (f reservedIPv6) actions(ctx context.Context, _ string) ([]godo.Action, error) {
+	all, _, err := f.api.Actions.List(ctx, &godo.ListOptions{PerPage: perPage})
+	return slices.DeleteFunc(all, func(a godo.Action) bool { return a.ResourceType != "reserved_ipv6" }), err
 }
 
 func (f reservedIPv6) list(ctx context.Context) ([]reservation, error) {

@@ -68,6 +68,7 @@ var (
 	_ assigner.Hinter     = (*Provider)(nil)
 	_ assigner.Preparer   = (*Provider)(nil)
 	_ assigner.Diagnoser  = (*Provider)(nil)
+	_ assigner.Recorder   = (*Provider)(nil)
 )
 
 // New returns a Provider after reading the token once; it does not touch the network. A token that
