@@ -64,6 +64,8 @@ type member struct {
 	provider  *digitalocean.Provider
 	inner     *assigner.Claimer
 	ips       []netip.Addr
+	hint      []netip.Addr // guarded by site.mu
+	hintAt    time.Time
 	offline   atomic.Bool // this one alone has no network
 	stop      context.CancelFunc
 	done      chan error
@@ -242,7 +244,23 @@ func (m claims) SelfTest(ctx context.Context) error {
 	return nil
 }
 
-func (m claims) Hint(ctx context.Context) ([]netip.Addr, error) { return m.inner.Hint(ctx) }
+// Hint asks the metadata service each 5 s only, and is late by that: an hour of a cluster should not
+// be spent on it.
+func (m claims) Hint(ctx context.Context) ([]netip.Addr, error) {
+	m.mu.Lock()
+	hint, fresh := m.hint, !m.hintAt.IsZero() && time.Since(m.hintAt) < 5*time.Second
+	m.mu.Unlock()
+	if fresh {
+		return hint, nil
+	}
+	hint, err := m.inner.Hint(ctx)
+	if err == nil {
+		m.mu.Lock()
+		m.hint, m.hintAt = hint, time.Now()
+		m.mu.Unlock()
+	}
+	return hint, err
+}
 
 func (claims) Release(context.Context, uint64) error { return nil }
 
