@@ -99,7 +99,7 @@ func (p *Provider) Actions(ctx context.Context, ip netip.Addr) ([]assigner.Actio
 		return nil, fault("actions of "+ip.String(), err)
 	}
 	return apply(all, func(a godo.Action) assigner.Action {
-		out := assigner.Action{ID: strconv.Itoa(a.ID), Kind: truncate(a.Type)}
+		out := assigner.Action{ID: strconv.Itoa(a.ID), Kind: cloudhttp.Truncate(a.Type)}
 		if a.StartedAt != nil {
 			out.At = a.StartedAt.Time
 		}
