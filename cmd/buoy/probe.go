@@ -154,7 +154,7 @@ func lookedAfter(ctx context.Context, daemon *api.Local, ip netip.Addr) error {
 		return nil // no daemon, or none that could be asked
 	}
 	for _, held := range status.FloatingIPs {
-		if held.IP == ip.String() && held.State != "paused" {
+		if held.IP == ip.String() && held.State != api.IPPaused {
 			return fmt.Errorf("nothing was moved: the buoy daemon of this machine looks after %s (it is %s) and would take it back", ip, held.State)
 		}
 	}
