@@ -71,6 +71,7 @@ type Provider struct {
 	DigitalOcean *DigitalOcean
 	Hetzner      *Hetzner
 	Command      *Command
+	Layer2       *Layer2
 }
 
 // Kind names the provider as the configuration does; "" = none.
@@ -82,6 +83,8 @@ func (p Provider) Kind() string {
 		return "hetzner"
 	case p.Command != nil:
 		return "command"
+	case p.Layer2 != nil:
+		return "layer2"
 	}
 	return ""
 }
@@ -96,6 +99,8 @@ func (p Provider) VerifyInterval() time.Duration {
 		return p.Hetzner.VerifyInterval
 	case p.Command != nil:
 		return p.Command.VerifyInterval
+	case p.Layer2 != nil:
+		return p.Layer2.VerifyInterval
 	}
 	return 0
 }
@@ -122,6 +127,12 @@ type Command struct {
 	Claim, Holder  []string // Holder nil: who holds the address cannot be asked
 	Instance       string
 	Timeout        time.Duration // 100 ms..60 s
+	VerifyInterval time.Duration
+}
+
+// Layer2 configures the provider that carries the addresses on an interface of this machine.
+type Layer2 struct {
+	Interface      string // 1..15 bytes
 	VerifyInterval time.Duration
 }
 

@@ -70,11 +70,14 @@ func TestEveryKeySaysWhereWhatAndWhatIsAllowed(t *testing.T) {
 		{"node: {listen: 10.0.0.1, data_dir: data}", "2:36", `node.data_dir: found "data"; allowed: an absolute path`},
 		{"node: {listen: 10.0.0.1, allow_public_listen: 1}", "2:47", `node.allow_public_listen: found the number 1; allowed: true or false`},
 		// Provider.
-		{"provider:", "4:1", `provider: missing; required: one of digitalocean, hetzner, command`},
-		{"provider: {}", "4:1", `provider: found nothing; required: one of digitalocean, hetzner, command`},
+		{"provider:", "4:1", `provider: missing; required: one of digitalocean, hetzner, layer2, command`},
+		{"provider: {}", "4:1", `provider: found nothing; required: one of digitalocean, hetzner, layer2, command`},
 		{"provider: {digitalocan: }", "4:12", `provider.digitalocan: unknown key; did you mean digitalocean?`},
 		{"provider: {digitalocean: , command: {claim: [/bin/a, '{ip}']}}", "4:1", `provider: found digitalocean and command; allowed: exactly one`},
-		{"provider: {layer2: {interface: eth1}}", "4:12", `provider.layer2: not supported by this release; allowed: digitalocean, hetzner, command`},
+		{"provider: {layer2: }", "4:12", `provider.layer2.interface: missing; required: the network interface that carries the addresses`},
+		{"provider: {layer2: {interface: 'eth1 '}}", "4:32", `provider.layer2.interface: found "eth1 "; allowed: the name of a network interface, such as eth1`},
+		{"provider: {layer2: {interface: eth1, verify_interval: 1s}}", "4:55", `provider.layer2.verify_interval: found "1s"; allowed: a duration with its unit, 5s..10m`},
+		{"provider: {layer2: {interface: eth1}, command: {claim: [/bin/a, '{ip}']}}", "4:1", `provider: found layer2 and command; allowed: exactly one`},
 		{"provider: {digitalocean: , hetzner: }", "4:1", `provider: found digitalocean and hetzner; allowed: exactly one`},
 		{"provider: {hetzner: {server_id: lb1}}", "4:33", `provider.hetzner.server_id: found "lb1"; allowed: auto, or the server's number`},
 		{"provider: {hetzner: {token: t}}", "4:22", `provider.hetzner.token: unknown key; did you mean token_file?`},
@@ -183,7 +186,7 @@ func TestAllMistakesAreReportedInTheOrderOfTheFile(t *testing.T) {
 	want := `buoy.yaml:1:1: cluster: missing; required: 1 to 32 of the characters a-z, 0-9 and -
     1 | clustr: web
       | ^
-buoy.yaml:1:1: provider: missing; required: one of digitalocean, hetzner, command
+buoy.yaml:1:1: provider: missing; required: one of digitalocean, hetzner, layer2, command
     1 | clustr: web
       | ^
 buoy.yaml:1:1: clustr: unknown key; did you mean cluster?
@@ -303,7 +306,7 @@ func checkInvariants(t *testing.T, c *Config) {
 
 func kindsOf(p Provider) int {
 	n := 0
-	for _, given := range []bool{p.DigitalOcean != nil, p.Hetzner != nil, p.Command != nil} {
+	for _, given := range []bool{p.DigitalOcean != nil, p.Hetzner != nil, p.Command != nil, p.Layer2 != nil} {
 		if given {
 			n++
 		}

@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ const (
 	shortestVerify = 5 * time.Second
 	longestVerify  = 10 * time.Minute
 
-	providers = "digitalocean, hetzner, command"
+	providers = "digitalocean, hetzner, layer2, command"
 )
 
 // provider reads the one provider that is given; which one it is shows in the result.
@@ -39,12 +40,9 @@ func (s *section) provider(c *Config) Provider {
 		count++
 		result.Command = command.command(c.Node.ID)
 	}
-	for _, later := range []string{"layer2"} {
-		if _, given := p.entries[later]; given {
-			count++
-			p.get(later)
-			p.fail(p.at(later), "provider.%s: not supported by this release; allowed: %s", later, providers)
-		}
+	if layer2, given := p.child("layer2"); given {
+		count++
+		result.Layer2 = layer2.layer2()
 	}
 	unknown := slices.ContainsFunc(p.order, func(key string) bool { return !slices.Contains(p.known, key) })
 	p.close()
@@ -146,6 +144,22 @@ func (s *section) command(id string) *Command {
 	}
 	return c
 }
+
+func (s *section) layer2() *Layer2 {
+	if s == nil {
+		return nil
+	}
+	defer s.close()
+	l := &Layer2{
+		Interface:      s.match("interface", "", "the name of a network interface, such as eth1", interfaceName),
+		VerifyInterval: s.duration("verify_interval", defaultVerify, shortestVerify, longestVerify),
+	}
+	s.missing("interface", "the network interface that carries the addresses, such as eth1")
+	return l
+}
+
+// interfaceName is what the kernel allows (dev_valid_name), without what nobody means.
+var interfaceName = regexp.MustCompile(`^[^\s/:.][^\s/:]{0,14}$`)
 
 func directory(u string) string { return strings.TrimRight(u, "/") + "/" }
 

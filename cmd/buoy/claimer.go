@@ -13,6 +13,7 @@ import (
 	"github.com/buoy-lb/buoy/assigner/command"
 	"github.com/buoy-lb/buoy/assigner/digitalocean"
 	"github.com/buoy-lb/buoy/assigner/hetzner"
+	"github.com/buoy-lb/buoy/assigner/layer2"
 	"github.com/buoy-lb/buoy/cluster"
 	"github.com/buoy-lb/buoy/config"
 )
@@ -44,6 +45,8 @@ func newProvider(cfg *config.Config, log hclog.Logger) (assigner.Provider, error
 			Claim: p.Command.Claim, Holder: p.Command.Holder, Instance: p.Command.Instance,
 			Timeout: p.Command.Timeout, Logger: log,
 		})
+	case p.Layer2 != nil:
+		return layer2.New(layer2.Options{Interface: p.Layer2.Interface, IPs: cfg.FloatingIPs, Logger: log})
 	default:
 		return nil, nil
 	}

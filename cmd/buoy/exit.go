@@ -8,6 +8,7 @@ import (
 
 	"github.com/buoy-lb/buoy/assigner/cloudhttp"
 	"github.com/buoy-lb/buoy/assigner/command"
+	"github.com/buoy-lb/buoy/assigner/layer2"
 	"github.com/buoy-lb/buoy/cluster"
 	"github.com/buoy-lb/buoy/cluster/peernet"
 	"github.com/buoy-lb/buoy/config"
@@ -17,7 +18,7 @@ import (
 const (
 	exitOK      = 0
 	exitFailure = 1  // the world said no, or the answer is no
-	exitUsage   = 2  // the command line, the configuration, the secret or the token
+	exitUsage   = 2  // the command line, the configuration, the secret, the token or the rights
 	exitWedged  = 70 // the progress watchdog gave up: restart the daemon
 )
 
@@ -54,13 +55,13 @@ func exitCode(err error) int {
 		wrongSecret *peernet.SecretError
 		wrongToken  *cloudhttp.TokenError
 		unsafe      *command.ProgramError
+		wrongSetup  *layer2.SetupError
 	)
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &unsafe):
-		return exitUsage
-	case errors.As(err, &wrongUsage), errors.As(err, &wrongConfig), errors.As(err, &wrongSecret), errors.As(err, &wrongToken):
+	case errors.As(err, &wrongUsage), errors.As(err, &wrongConfig), errors.As(err, &wrongSecret), errors.As(err, &wrongToken),
+		errors.As(err, &unsafe), errors.As(err, &wrongSetup):
 		return exitUsage
 	case errors.Is(err, cluster.ErrWedged):
 		return exitWedged

@@ -17,6 +17,7 @@ import (
 
 	"github.com/buoy-lb/buoy/api"
 	"github.com/buoy-lb/buoy/assigner/cloudhttp"
+	"github.com/buoy-lb/buoy/assigner/layer2"
 	"github.com/buoy-lb/buoy/cluster"
 	"github.com/buoy-lb/buoy/cluster/peernet"
 	"github.com/buoy-lb/buoy/config"
@@ -295,6 +296,7 @@ func TestExitCodes(t *testing.T) {
 		&config.Error{}:                   2,
 		&peernet.SecretError{}:            2,
 		&cloudhttp.TokenError{}:           2,
+		&layer2.SetupError{}:              2,
 		cluster.ErrWedged:                 70,
 		errors.Join(cluster.ErrWedged):    70,
 		fmt.Errorf("run: %w", errStuck):   1,
