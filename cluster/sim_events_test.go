@@ -33,6 +33,8 @@ var events = []struct {
 	{4, "usurper", (*walk).usurp},
 	{4, "operator", (*walk).operator},
 	{4, "drain", (*walk).drain},
+	{2, "pause", (*walk).pause},
+	{3, "resume", (*walk).resume},
 	{3, "reports dropped", func(s *walk, _ *box) bool { s.dropReports.Store(!s.dropReports.Load()); return true }},
 }
 
@@ -181,8 +183,9 @@ func (s *walk) stand(b *box) bool {
 	if b.node == nil || s.apart[b.name] {
 		return false
 	}
-	b.campaign()
-	return true
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return b.node.gate.stand(ctx) == nil // not while its disk hangs
 }
 
 // usurp cuts the leader off while it writes, and has b elected at once: the two believe
@@ -240,5 +243,37 @@ func (s *walk) drain(b *box) bool {
 	}
 	return true
 }
+
+// pause has an operator forbid all writes: from the acknowledgement to the next wish to
+// resume nobody must write.
+func (s *walk) pause(*box) bool {
+	l := s.leader()
+	if l == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if l.node.Pause(ctx, "operator") == nil {
+		for _, name := range s.names {
+			s.forbid(name, paused)
+		}
+	}
+	return true
+}
+
+func (s *walk) resume(*box) bool {
+	for _, name := range s.names {
+		s.allow(name, paused)
+	}
+	l := s.leader()
+	if l == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return l.node.Resume(ctx) == nil
+}
+
+const paused = "it was paused"
 
 const drained = "it was drained"

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -115,10 +116,17 @@ func newWalk(w *world, seed uint64, mutant bool) *walk {
 	if s.rng.IntN(2) == 0 {
 		priorities = []int{150, 100, 100, 120, 200}
 	}
+	ips := []netip.Addr{testIP}
+	if seed%2 == 1 {
+		ips = append(ips, testIP6)
+	}
+	if seed%4 > 1 {
+		w.cloud.tells(time.Second)
+	}
 	for i, p := range priorities {
 		s.names = append(s.names, fmt.Sprintf("lb%d", i+1))
 		w.add(s.names[i], p, func(b *box) {
-			b.mutant = mutant
+			b.mutant, b.ips = mutant, ips
 			b.member.Preempt = i != 3
 			if i == 4 {
 				b.member.Role = fsm.RoleWitness
@@ -165,6 +173,9 @@ func (s *walk) restore() {
 		s.well(b)
 	}
 	s.asked.Wait()
+	for end := time.Now().Add(mendWithin); !s.resume(nil) && time.Now().Before(end); {
+		time.Sleep(time.Second) // until somebody leads
+	}
 }
 
 // mend restores everything and waits for the address to be where it belongs.
@@ -188,7 +199,9 @@ func (s *walk) atRest() bool {
 	}
 	status := l.node.Status()
 	best := l.name == "lb1" || l.node.fsm.State().Preferred == l.member.ID
-	return best && len(status.Addresses) == 1 && status.Addresses[0].State == AddressClaimed
+	return best && !slices.ContainsFunc(status.Addresses, func(a AddressStatus) bool {
+		return a.State != AddressClaimed || s.cloud.holderOf(a.IP) != l.name
+	})
 }
 
 func (s *walk) describe() string {
