@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -73,14 +72,14 @@ func following(v View) Reason {
 // inFlight: one action at a time, but for claims of different addresses, which do not wait
 // for one another. A claim is broken off when its node may no longer make it or an
 // operator's transfer would follow; a better rival lets it finish, and no other begins. A
-// look is broken off for a hand-over, or to claim what is looked at.
+// look is broken off for a hand-over, or when its node may claim what it looks at.
 func (r *round) inFlight() (Decision, bool) {
 	switch r.v.Busy {
 	case ActionNone:
 		return Decision{}, false
 	case ActionLook:
 		d := r.idle()
-		if d.Kind == Transfer || d.Kind == Claim && r.busyWith(d.IP) {
+		if d.Kind == Transfer || d.Kind == Claim && !r.looksAtHeldBack() {
 			return Decision{Kind: Abort, Reason: Reason{Code: ReasonBusy, Detail: string(r.v.Busy)}}, true
 		}
 	case ActionClaim:
@@ -115,9 +114,12 @@ func (r *round) busy() Decision {
 	return Decision{Kind: Wait, Reason: Reason{Code: ReasonBusy, Detail: string(r.v.Busy)}}
 }
 
-// busyWith says that an action in flight is about the address.
-func (r *round) busyWith(ip netip.Addr) bool {
-	return slices.ContainsFunc(r.ips, func(v IPView) bool { return v.IP == ip && v.Busy })
+// looksAtHeldBack says that the look in flight is at an address that may not be claimed.
+func (r *round) looksAtHeldBack() bool {
+	return slices.ContainsFunc(r.ips, func(ip IPView) bool {
+		_, held := r.heldBack(ip)
+		return ip.Busy && held
+	})
 }
 
 // onlyLooks says that the leader may not claim, and has nobody to hand over to now.
