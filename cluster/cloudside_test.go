@@ -218,7 +218,9 @@ func within(d time.Duration, ok func() bool) bool {
 type claims struct{ *member }
 
 func (m claims) Ensure(ctx context.Context, e cluster.Ensure, f cluster.Fence) (cluster.Outcome, error) {
-	out, err := m.inner.Ensure(ctx, assigner.Request{IP: e.IP, Fence: assigner.Fence(f), Epoch: e.Epoch, Believed: e.Believed})
+	out, err := m.inner.Ensure(ctx, assigner.Request{
+		IP: e.IP, Fence: assigner.Fence(f), Epoch: e.Epoch, Believed: e.Believed, Suspect: e.Suspect,
+	})
 	if !out.Confirmed.IsZero() || err == nil {
 		m.mu.Lock()
 		m.confirmed = append(m.confirmed, confirmation{e.IP, out.Instance, out.Confirmed})

@@ -93,8 +93,8 @@ func refuseToDial(err error) func(*trial) {
 
 func with(f dotest.Fault) func(*trial) { return func(r *trial) { r.Inject(f) } }
 
-// trouble is one way for a claim to go wrong. Anything but claimed means that the address is at lb2,
-// and stays there until the trouble is over.
+// trouble is one way for a claim to go wrong. Anything but claimed means an error, and that nothing
+// was confirmed, until the trouble is over.
 type trouble struct {
 	name string
 	harm func(*trial)

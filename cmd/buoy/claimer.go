@@ -91,7 +91,9 @@ func newClaimer(p assigner.Provider, ips []netip.Addr, log hclog.Logger) cluster
 
 // Ensure makes e.IP point here.
 func (c claimer) Ensure(ctx context.Context, e cluster.Ensure, f cluster.Fence) (cluster.Outcome, error) {
-	out, err := c.inner.Ensure(ctx, assigner.Request{IP: e.IP, Fence: assigner.Fence(f), Epoch: e.Epoch, Believed: e.Believed, Suspect: e.Suspect})
+	out, err := c.inner.Ensure(ctx, assigner.Request{
+		IP: e.IP, Fence: assigner.Fence(f), Epoch: e.Epoch, Believed: e.Believed, Suspect: e.Suspect,
+	})
 	return cluster.Outcome{
 		Moved: out.Moved, From: out.From, Instance: out.Instance, Unverified: out.Unverified,
 		Accepted: out.Accepted, Confirmed: out.Confirmed,
