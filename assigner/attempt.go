@@ -103,16 +103,16 @@ func (a *attempt) settled(ctx context.Context) (Holding, error) {
 
 // claim makes the one write of this attempt.
 func (a *attempt) claim(ctx context.Context) (action string, err error) {
+	if p, ok := a.p.(Preparer); ok {
+		if err := p.Prepare(ctx, a.IP); err != nil {
+			return "", fmt.Errorf("wait for the time to claim again: %w", err)
+		}
+	}
 	select {
 	case a.write <- struct{}{}:
 		defer func() { <-a.write }()
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
-	}
-	if p, ok := a.p.(Preparer); ok {
-		if err := p.Prepare(ctx, a.IP); err != nil {
-			return "", fmt.Errorf("wait for the time to claim again: %w", err)
-		}
 	}
 	check, done, err := a.Fence(ctx)
 	if err != nil {

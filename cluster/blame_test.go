@@ -83,6 +83,42 @@ func blame(dir string, harm func(*site), moves bool) (err error) {
 	return nil
 }
 
+// TestTenMinutesWithoutTheAPI: the address is lost, nobody can be asked, and then one claim does.
+func TestTenMinutesWithoutTheAPI(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := newSite(dir, 2, []netip.Addr{ip4}, func(c *dotest.Server) { c.SetLatency(dotest.Fixed(5 * time.Second)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := s.close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		if !within(time.Minute, s.members[0].holdsAll) {
+			t.Fatal("lb1 does not hold the address")
+		}
+		s.unreachable.Store(true)
+		for _, m := range s.members {
+			m.provider.Close()
+		}
+		lost := time.Now()
+		if err := s.cloud.Steal(ip4, stranger); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		s.unreachable.Store(false)
+		if !within(time.Minute, func() bool { return s.members[0].holdsAll() || s.members[1].holdsAll() }) {
+			t.Errorf("nobody holds the address again: %+v", s.members[0].node.Status().Addresses)
+		}
+		time.Sleep(time.Minute)
+		if n := len(s.cloud.Writes(lost)); n != 1 {
+			t.Errorf("%d claims; want one", n)
+		}
+	})
+}
+
 // TestPartialSuccessIsVisible: one of two addresses cannot be claimed; the other one is, and the
 // status tells them apart.
 func TestPartialSuccessIsVisible(t *testing.T) {

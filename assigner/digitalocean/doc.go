@@ -1,8 +1,8 @@
 // Package digitalocean moves DigitalOcean reserved IPs (floating IPs) through godo.
 //
-// It uses /v2/reserved_ips and /v2/reserved_ipv6, as DigitalOcean's own tools do; /v2/floating_ips is
-// documented as deprecated. docs/claiming.md has the procedure and the classes of errors; classes_test.go
-// has all that may go wrong, one by one. What it guards against:
+// It uses /v2/reserved_ips and /v2/reserved_ipv6, as DigitalOcean's own tools do; /v2/floating_ips
+// is documented as deprecated. docs/claiming.md has the procedure and the classes of errors,
+// classes_test.go all that may go wrong, one by one. What it guards against:
 //
 //   - godo's retries are never switched on (godo.NewFromToken would): they replay the POST after
 //     429 and 5xx, which is how a deposed leader steals an address. Redirects are refused for the

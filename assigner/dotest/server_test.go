@@ -1,6 +1,7 @@
 package dotest_test
 
 import (
+	"io"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -182,4 +183,33 @@ func TestOutage(t *testing.T) {
 	if _, err := s.Start("127.0.0.1:0"); err == nil {
 		t.Error("a closed server listens")
 	}
+}
+
+// TestDialerLeadsToBoth: what a droplet sees of the network, with real clients and in a bubble.
+func TestDialerLeadsToBoth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newCloud(t, dotest.Options{})
+		dial := s.Dialer(101)
+		client := &http.Client{Transport: &http.Transport{DialContext: dial}}
+		defer client.CloseIdleConnections()
+		for url, want := range map[string]string{
+			"http://169.254.169.254/metadata/v1/id":           "101",
+			"http://api.example/v2/reserved_ips/203.0.113.10": "unauthorized",
+		} {
+			resp, err := client.Get(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if !strings.Contains(string(body), want) {
+				t.Errorf("%s: %s; want %s", url, body, want)
+			}
+		}
+		s.Close()
+		synctest.Wait()
+		if _, err := dial(t.Context(), "tcp", "api.example:80"); err == nil {
+			t.Error("a closed server can be dialled")
+		}
+	})
 }
