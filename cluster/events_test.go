@@ -38,10 +38,14 @@ func (r *recorder) take() []string {
 	return lines
 }
 
-// tells wants exactly these lines since the last look.
+// tells wants exactly these lines since the last look; … stands for any end.
 func (w *world) tells(name string, want ...string) {
 	w.t.Helper()
-	if got := w.boxes[name].told.take(); !slices.Equal(got, want) {
+	got := w.boxes[name].told.take()
+	if !slices.EqualFunc(got, want, func(got, want string) bool {
+		begin, open := strings.CutSuffix(want, "…")
+		return got == want || open && strings.HasPrefix(got, begin)
+	}) {
 		w.t.Errorf("%s told\n\t%s\nwant\n\t%s", name, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
 	}
 }
@@ -55,11 +59,11 @@ func (w *world) silence() {
 
 func TestEventsOfAFailover(t *testing.T) {
 	three(t, func(t *testing.T, w *world) {
-		got := w.boxes["lb1"].told.take()
-		if start := []string{">BACKUP lb1 leads", "moved 203.0.113.10 first leader", "BACKUP>MASTER first leader"}; !slices.Equal(got[:min(3, len(got))], start) {
-			t.Errorf("lb1 told %q, want %q and then of those who join", got, start)
+		got := w.boxes["lb1"].told.take() // and then of those who join
+		if len(got) < 3 || !strings.HasPrefix(got[0], ">BACKUP ") || got[1] != "moved 203.0.113.10 first leader" || got[2] != "BACKUP>MASTER first leader" {
+			t.Errorf("lb1 told %q at the start", got)
 		}
-		w.tells("lb2", ">BACKUP lb2 does not vote yet")
+		w.tells("lb2", ">BACKUP …")
 		w.boxes["lb1"].fault()
 		w.settles("lb2", 5*time.Second)
 		time.Sleep(tickInterval)
@@ -75,8 +79,8 @@ func TestEventsOfAFailover(t *testing.T) {
 		w.boxes["lb1"].heal()
 		w.settles("lb1", 5*time.Second)
 		time.Sleep(tickInterval)
-		w.tells("lb1", "FAULT>BACKUP lb2 leads", "moved 203.0.113.10 lb1 outranks 150>100", "BACKUP>MASTER lb1 outranks 150>100")
-		w.tells("lb2", "MASTER>BACKUP lb1 leads")
+		w.tells("lb1", "FAULT>BACKUP …", "moved 203.0.113.10 lb1 outranks 150>100", "BACKUP>MASTER lb1 outranks 150>100")
+		w.tells("lb2", "MASTER>BACKUP …") // who leads now may be known by then, or not
 		w.stays(time.Hour)
 		for name := range w.boxes {
 			if got := w.boxes[name].told.take(); len(got) > 0 && name != "lb3" {
@@ -93,7 +97,10 @@ func TestEventsOfADeath(t *testing.T) {
 		w.boxes["lb1"].kill()
 		w.settles("lb2", 10*time.Second)
 		time.Sleep(5 * time.Second)
-		w.tells("lb2", "unreachable began lb1 lb1 does not answer", "moved 203.0.113.10 leader lb1 is gone", "BACKUP>MASTER leader lb1 is gone")
+		got := slices.Sorted(slices.Values(w.boxes["lb2"].told.take()))
+		if want := []string{"BACKUP>MASTER leader lb1 is gone", "moved 203.0.113.10 leader lb1 is gone", "unreachable began lb1 lb1 does not answer"}; !slices.Equal(got, want) {
+			t.Errorf("lb2 told %q, want %q", got, want)
+		}
 		w.tells("lb3")
 	})
 }
@@ -111,7 +118,7 @@ func TestEventsOfAPartition(t *testing.T) {
 		w.settles("lb1", 20*time.Second)
 		time.Sleep(tickInterval)
 		got := w.boxes["lb1"].told.take()
-		if len(got) != 3 || got[0] != "FAULT>BACKUP lb2 leads" || !strings.HasPrefix(got[2], "BACKUP>MASTER ") {
+		if len(got) != 3 || !strings.HasPrefix(got[0], "FAULT>BACKUP ") || !strings.HasPrefix(got[2], "BACKUP>MASTER ") {
 			t.Errorf("lb1 told %q on its return", got)
 		}
 	})
