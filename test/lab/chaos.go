@@ -144,8 +144,9 @@ func (s *Scene) swap(r *rand.Rand) {
 // draw chooses one or two faults.
 func draw(r *rand.Rand) []Fault {
 	all := slices.DeleteFunc(Faults(), func(f Fault) bool {
-		// Those that need a world of their own, or that `lan` is not made for.
-		return f.Stepped || f.Upgraded || slices.Contains([]string{"wiped", "join-in-partition"}, f.Key) ||
+		// Those that need a world of their own, or that `lan` is not made for; and buoy would
+		// hesitate at every theft in the five minutes after a duel.
+		return f.Stepped || f.Upgraded || slices.Contains([]string{"wiped", "join-in-partition", "duel"}, f.Key) ||
 			strings.HasPrefix(f.Key, "loss-") || strings.HasPrefix(f.Key, "delay-")
 	})
 	first := all[r.IntN(len(all))]
