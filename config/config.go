@@ -47,6 +47,8 @@ type Config struct {
 	FloatingIPs  []netip.Addr // at least one, except on a witness
 	Provider     Provider
 	Checks       []Check // names are unique
+	Hooks        Hooks
+	Alerts       []string // URLs without secrets, and file:PATH of files of URLs
 	Log          Log
 
 	// Warnings are lines for the operator, each with file and line: settings that are

@@ -74,6 +74,7 @@ func TestMinimalConfigurationGetsTheDefaults(t *testing.T) {
 			Name: "haproxy", Interval: 200 * time.Millisecond, Timeout: 250 * time.Millisecond, Rise: 2, Fall: 2,
 			HAProxy: &HAProxyCheck{Socket: "/run/haproxy/admin.sock", SoftWeight: -20},
 		}},
+		Hooks:    Hooks{Timeout: 30 * time.Second},
 		Log:      Log{Level: "info", Format: "text"},
 		Warnings: []string{"buoy.yaml:1:1: " + fmt.Sprintf(noMonitor, "checks, by default")},
 	}
@@ -116,6 +117,14 @@ func TestValues(t *testing.T) {
 			Command: &CommandCheck{[]string{"/bin/true", "-v", ""}},
 		}},
 		{"checks: [{command: [/bin/true], interval: 5m, weight: -5}]", func(c *Config) any { return check(c).Timeout }, time.Minute},
+		{"hooks:\nalerts:", func(c *Config) any { return c.Hooks }, Hooks{Timeout: 30 * time.Second}},
+		{"hooks: {on_master: , on_backup: [], on_fault: '', timeout: 1s}", func(c *Config) any { return c.Hooks }, Hooks{Timeout: time.Second}},
+		{`hooks: {on_master: /bin/x eth1 'a b', on_stop: [/bin/y, "a b"], notify: '/bin/n "c d"'}`, func(c *Config) any { return c.Hooks }, Hooks{
+			OnMaster: []string{"/bin/x", "eth1", "a b"}, OnStop: []string{"/bin/y", "a b"}, Notify: []string{"/bin/n", "c d"}, Timeout: 30 * time.Second,
+		}},
+		{"alerts: ['smtp://127.0.0.1:25/?from=a@b.c&to=d@e.f&starttls=no', 'file:/etc/buoy/alerts']", func(c *Config) any { return c.Alerts }, []string{
+			"smtp://127.0.0.1:25/?from=a@b.c&to=d@e.f&starttls=no", "file:/etc/buoy/alerts",
+		}},
 	} {
 		t.Run(test.yaml, func(t *testing.T) {
 			if got := test.got(mustParse(t, minimal+test.yaml+"\n")); !reflect.DeepEqual(got, test.want) {
@@ -162,6 +171,41 @@ func TestCredentialsDirectory(t *testing.T) {
 		}
 		if c.SecretFile != test.secret || c.Provider.DigitalOcean.TokenFile != test.token || len(otherWarnings(c)) != test.warnings {
 			t.Errorf("%s: secret %q, token %q, warnings %q", test.name, c.SecretFile, c.Provider.DigitalOcean.TokenFile, c.Warnings)
+		}
+	}
+}
+
+func TestAlertsFromACredential(t *testing.T) {
+	text := minimal + "alerts: ['file:${CREDENTIALS_DIRECTORY}/alerts']\n"
+	for dir, want := range map[string]string{"/run/c": "file:/run/c/alerts", "": "file:${CREDENTIALS_DIRECTORY}/alerts"} {
+		c, err := parse("buoy.yaml", []byte(text), testEnvironment(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(c.Alerts, []string{want}) || (len(otherWarnings(c)) == 0) != (dir != "") {
+			t.Errorf("%q: %q, warnings %q", dir, c.Alerts, c.Warnings)
+		}
+	}
+}
+
+// A command in one text is cut as keepalived cuts it, and never by a shell.
+func TestCommandsInOneText(t *testing.T) {
+	for line, want := range map[string][]string{
+		"":                              nil,
+		" \t ":                          nil,
+		"/bin/x":                        {"/bin/x"},
+		"  /bin/x  a\tb ":               {"/bin/x", "a", "b"},
+		`/bin/x "a b" 'c "d"' ""`:       {"/bin/x", "a b", `c "d"`, ""},
+		`/bin/x a"b c"d\ e "\"" '\'`:    {"/bin/x", "ab cd e", `"`, `\`},
+		"/bin/x $HOME | y > z && `w` ;": {"/bin/x", "$HOME", "|", "y", ">", "z", "&&", "`w`", ";"},
+	} {
+		if got, err := splitCommand(line); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %q, %v, want %q", line, got, err, want)
+		}
+	}
+	for _, line := range []string{`/bin/x "a`, `/bin/x 'a`, `/bin/x a\`} {
+		if got, err := splitCommand(line); err == nil {
+			t.Errorf("%s: %q", line, got)
 		}
 	}
 }

@@ -46,9 +46,9 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // secrets matches what people paste where a file name belongs: a cluster secret (32 bytes
-// in base64), a cloud token, a password in a URL. Errors end up in logs, so it must not
-// stand in them.
-var secrets = regexp.MustCompile(`[A-Za-z0-9+/]{43}=|[A-Za-z0-9_-]{48,}|://[^/\s]*@`)
+// in base64), a cloud token, a password in a URL, a webhook. Errors end up in logs, so it must
+// not stand in them.
+var secrets = regexp.MustCompile(`[A-Za-z0-9+/]{43}=|[A-Za-z0-9_-]{48,}|(?:slack|smtps?|generic\+https?)://[^\s"',]*|hooks\.slack\.com/[^\s"',]*|://[^/\s]*@`)
 
 // printable removes secrets, and whatever could steer a terminal.
 func printable(text string) string {

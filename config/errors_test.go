@@ -123,12 +123,27 @@ func TestEveryKeySaysWhereWhatAndWhatIsAllowed(t *testing.T) {
 		{"checks:\n- process: {pidfile: x}", "6:22", `checks[0].process.pidfile: found "x"; allowed: an absolute path`},
 		{"checks:\n- command:", "6:3", `checks[0].command: missing; required: [/absolute/path`},
 		{"checks:\n- command: /bin/true -v", "6:12", `checks[0].command: found "/bin/true -v"; allowed: a list`},
+		// Hooks and alerts.
+		{"hooks: {on_master: [run, me]}", "5:9", `hooks.on_master: found ["run" "me"]; allowed: [/absolute/path`},
+		{"hooks: {on_backup: run me}", "5:20", `hooks.on_backup: found "run me"; allowed: [/absolute/path`},
+		{"hooks: {on_fault: \"/bin/x 'a\"}", "5:19", `hooks.on_fault: found "/bin/x 'a": it ends inside a quotation; allowed: [/absolute/path`},
+		{"hooks: {on_stop: 5}", "5:18", `hooks.on_stop: found the number 5; allowed: [/absolute/path`},
+		{"hooks: {notify: {a: b}}", "5:17", `hooks.notify: found a mapping; allowed: [/absolute/path`},
+		{"hooks: {notify: [/bin/x, 5]}", "5:26", `hooks.notify[1]: found the number 5; allowed: text; put it in quotes`},
+		{"hooks: {on_mastr: /bin/x}", "5:9", `hooks.on_mastr: unknown key; did you mean on_master?`},
+		{"hooks: {timeout: 99ms}", "5:18", `hooks.timeout: found "99ms"; allowed: a duration with its unit, 100ms..5m`},
+		{"hooks: [/bin/x]", "5:8", `hooks: found a list; allowed: a mapping`},
+		{"alerts: ['slack://T0/B0/hush']", "5:10", `alerts[0]: the URL of a webhook is a secret: write it into a file of mode 0600, one URL a line, and put file:/etc/buoy/alerts here`},
+		{"alerts: ['smtp://user:hush@host/?from=a@b.c&to=d@e.f']", "5:10", `alerts[0]: a URL with a password: write it into a file`},
+		{"alerts: ['https://hooks.slack.com/services/T0/B0/hush']", "5:10", `alerts[0]: allowed: file:/absolute/path of a file of URLs, or the smtp URL`},
+		{"alerts: ['file:alerts']", "5:10", `alerts[0]: found file:alerts; allowed: file:/absolute/path or file:${CREDENTIALS_DIRECTORY}/name`},
+		{"alerts: ['file:${HOME}/alerts']", "5:10", `alerts[0]: found file:${HOME}/alerts; allowed`},
+		{"alerts: [5]", "5:10", `alerts[0]: allowed: file:`},
+		{"alerts: 'slack://T0/B0/hush'", "5:9", `alerts: found "[redacted]"; allowed: a list`},
 		// Keys of later releases.
 		{"bootstrap_expect: 3", "5:1", `bootstrap_expect: not supported by this release; remove it (found the number 3)`},
 		{"peers: [10.0.0.2]", "5:1", `peers: not supported by this release`},
 		{"tls: {cert_file: x}", "5:1", `tls: not supported by this release`},
-		{"hooks: {on_master: /bin/x}", "5:1", `hooks: not supported by this release`},
-		{"alerts: ['slack://x']", "5:1", `alerts: not supported by this release`},
 		// YAML itself.
 		{"priorty: 5", "5:1", `priorty: unknown key; did you mean priority?`},
 		{"frobnicate: 5", "5:1", `frobnicate: unknown key; allowed here: cluster, node,`},
@@ -245,6 +260,21 @@ func TestErrorsHoldNoSecrets(t *testing.T) {
 			if err == nil || strings.Contains(err.Error(), secret) {
 				t.Errorf("%s...: %v", yaml, err)
 			}
+		}
+	}
+}
+
+// An alert's URL is a secret whatever is wrong with it.
+func TestErrorsHoldNoAlertURLs(t *testing.T) {
+	for _, yaml := range []string{
+		"alerts: ['slack://T0/B0/hush']", "alerts: ['slak://T0/B0/hush']", "alerts: [generic+https://example.com/hush]",
+		"alerts: ['smtp://u:pa/hush@h/?from=a@b.c', 'smtp://u:hush@h/']", "alerts: 'pager://hush'", "alerts: [{hush: hush}]",
+		"alerts: ['https://hooks.slack.com/services/T0/B0/hush']", "alerts: [smtp://u:hush@h/", "alert: ['slack://T0/B0/hush']",
+		"alerts:\n- slack://T0/B0/hush\n- >\n  slack://T0/B0/hush",
+	} {
+		_, err := parseText(t, with(yaml))
+		if err == nil || strings.Contains(strings.ReplaceAll(err.Error(), "{hush: hush}", ""), "hush") {
+			t.Errorf("%s: %v", yaml, err)
 		}
 	}
 }

@@ -48,12 +48,14 @@ func (s *section) config() *Config {
 	c.FloatingIPs = s.floatingIPs()
 	c.Provider = s.provider(c)
 	c.Checks = s.checks(c)
+	c.Hooks = s.hooks()
+	c.Alerts = s.alerts()
 	c.Log = s.log()
 	if c.Node.Role != RoleWitness {
 		s.missing("floating_ips", "the addresses to keep on a healthy balancer, such as [203.0.113.10]")
 		s.missing("provider", "one of "+providers)
 	}
-	for _, later := range []string{"bootstrap_expect", "peers", "tls", "hooks", "alerts"} {
+	for _, later := range []string{"bootstrap_expect", "peers", "tls"} {
 		s.unsupported(later)
 	}
 	s.close()

@@ -28,6 +28,7 @@ type document struct {
 	env      environment
 	problems []Problem
 	warnings []string
+	hidden   []string // values that no error may quote
 }
 
 // fail records a mistake at pos; nil means the file as a whole.
@@ -50,8 +51,22 @@ func (d *document) err() error {
 	if len(d.problems) == 0 {
 		return nil
 	}
+	for i := range d.problems {
+		p := &d.problems[i]
+		p.Message, p.Source = d.hide(p.Message), d.hide(p.Source)
+	}
 	slices.SortStableFunc(d.problems, func(a, b Problem) int { return cmp.Or(a.Line-b.Line, a.Column-b.Column) })
 	return &Error{File: d.name, Problems: d.problems}
+}
+
+// hide takes out what was found to be secret while reading.
+func (d *document) hide(text string) string {
+	for _, secret := range d.hidden {
+		if len(secret) > len("smtp://") { // or it would be found in plain words
+			text = strings.ReplaceAll(text, secret, "[redacted]")
+		}
+	}
+	return text
 }
 
 // root parses the text and gives its top-level mapping, or nil after recording why not.
