@@ -80,6 +80,8 @@ func (l *loop) outward(s Status, now time.Time) (fsm.VRRP, string) {
 		return fsm.VRRPBackup, cmp.Or(m.Reason, "it leads no more")
 	case s.LeaderID == "":
 		return was, ""
+	case leads && m.State == StateMaster && was == fsm.VRRPFault:
+		return fsm.VRRPMaster, "it is well again"
 	case leads && m.State == StateMaster:
 		return fsm.VRRPMaster, l.tenure.origin.reason
 	case leads && was == fsm.VRRPMaster:

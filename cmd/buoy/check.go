@@ -27,6 +27,9 @@ the files it names do not exist yet. Exit status 2: it is not valid.`,
 			if err != nil {
 				return err
 			}
+			if err := judgeAlerts(cfg.Alerts); err != nil {
+				return err
+			}
 			printCheck(cmd.OutOrStdout(), path, cfg)
 			return nil
 		},
@@ -47,6 +50,10 @@ func printCheck(w io.Writer, path string, c *config.Config) {
 	fmt.Fprintf(w, "  worst case %v until a silent holder has a successor, before the cloud is asked\n", 2*c.Timing.Heartbeat+2*c.Timing.Election)
 	for _, check := range c.Checks {
 		fmt.Fprintf(w, "  check      %s: every %v; a hang or a refusal counts after %v at worst\n", check.Name, check.Interval, worstDetection(check))
+	}
+	printHooks(w, c.Hooks)
+	for _, alert := range c.Alerts {
+		fmt.Fprintf(w, "  alerts     %s\n", alert)
 	}
 	for _, warning := range c.Warnings {
 		fmt.Fprintf(w, "  warning    %s\n", warning)

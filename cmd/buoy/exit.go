@@ -12,13 +12,14 @@ import (
 	"github.com/buoy-lb/buoy/cluster"
 	"github.com/buoy-lb/buoy/cluster/peernet"
 	"github.com/buoy-lb/buoy/config"
+	"github.com/buoy-lb/buoy/notify"
 )
 
 // The exit codes of all commands.
 const (
 	exitOK      = 0
 	exitFailure = 1  // the world said no, or the answer is no
-	exitUsage   = 2  // the command line, the configuration, the secret, the token or the rights
+	exitUsage   = 2  // the command line, the configuration, the secret, the token, a hook, an alert or the rights
 	exitWedged  = 70 // the progress watchdog gave up: restart the daemon
 )
 
@@ -56,12 +57,13 @@ func exitCode(err error) int {
 		wrongToken  *cloudhttp.TokenError
 		unsafe      *command.ProgramError
 		wrongSetup  *layer2.SetupError
+		wrongHook   *notify.Error
 	)
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &wrongUsage), errors.As(err, &wrongConfig), errors.As(err, &wrongSecret), errors.As(err, &wrongToken),
-		errors.As(err, &unsafe), errors.As(err, &wrongSetup):
+		errors.As(err, &unsafe), errors.As(err, &wrongSetup), errors.As(err, &wrongHook):
 		return exitUsage
 	case errors.Is(err, cluster.ErrWedged):
 		return exitWedged

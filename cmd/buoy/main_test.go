@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"world": cmdWorld, "service": cmdService, "notify": cmdNotify,
 			"account": cmdAccount, "holder": cmdHolder, "writes": cmdWrites, "refuse": cmdRefuse, "busy": cmdBusy,
 			"hcloud": cmdHcloud,
+			"webhook": cmdWebhook, "appendto": cmdAppend,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -118,6 +119,28 @@ func cmdSub(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	text = strings.ReplaceAll(text, args[1], strings.ReplaceAll(args[2], `\n`, "\n"))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// cmdAppend adds files to the end of the first: appendto FILE MORE.
+func cmdAppend(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[0])
+	for _, more := range args[1:] {
+		text += ts.ReadFile(more)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// cmdWebhook takes what is posted to the URL in the variable WEBHOOK and adds it, a line each, to
+// the file webhook.log.
+func cmdWebhook(ts *testscript.TestScript, _ bool, _ []string) {
+	log, err := os.Create(ts.MkAbs("webhook.log"))
+	ts.Check(err)
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(log, "%s\n", body)
+	}))
+	ts.Defer(func() { s.Close(); _ = log.Close() })
+	ts.Setenv("WEBHOOK", s.URL)
 }
 
 // world is a fake cloud and the folders of a few nodes.

@@ -21,6 +21,7 @@ import (
 	"github.com/buoy-lb/buoy/config"
 	"github.com/buoy-lb/buoy/fsm"
 	"github.com/buoy-lb/buoy/healthcheck"
+	"github.com/buoy-lb/buoy/notify"
 )
 
 const (
@@ -84,6 +85,8 @@ type parts struct {
 	cfg *config.Config
 	log hclog.Logger
 
+	hooks   *notify.Hooks
+	alerts  *notify.Alerts
 	node    *cluster.Node
 	monitor *healthcheck.Monitor
 	servers []server
@@ -109,6 +112,9 @@ func (p *parts) open(ctx context.Context) error {
 	}
 	provider, err := p.openProvider()
 	if err != nil {
+		return err
+	}
+	if err := p.openNotify(); err != nil {
 		return err
 	}
 	dir, err := cluster.OpenDir(p.cfg.Node.DataDir, p.cfg.Cluster, p.cfg.Node.ID)
@@ -144,6 +150,7 @@ func (p *parts) open(ctx context.Context) error {
 		Timing: cluster.Timing(p.cfg.Timing), Transport: cluster.OverStreams(port.Raft(), p.log),
 		Linked: port.Linked, Peers: peers, Claimer: newClaimer(provider, p.cfg.FloatingIPs, p.log.Named("claimer")),
 		FloatingIPs: p.cfg.FloatingIPs, VerifyInterval: p.cfg.Provider.VerifyInterval(), Logger: p.log,
+		Notify: p.tell,
 	})
 	if err != nil {
 		return err
@@ -209,7 +216,7 @@ func (p *parts) handle(d daemon) {
 //  1. the health checks, whose verdict counts no more;
 //  2. the node, which hands leadership and the address over and stops raft; the peers and
 //     the command line are answered meanwhile, for the hand-over needs it;
-//  3. the HTTP servers.
+//  3. the HTTP servers; the hooks, of which those of the end run now; the alerts.
 //
 // close does the rest: the connections to peers, the port, the data directory, the
 // connections to the cloud.
@@ -220,6 +227,8 @@ func (p *parts) serve(ctx context.Context) error {
 	g.Go(func() error { passOnHealth(ctx, p.monitor, p.node.SetHealth); return nil })
 	g.Go(func() error { defer leave(); return p.runNode(ctx) })
 	g.Go(func() error { feedWatchdog(left, p.node.Alive, p.log); return nil })
+	g.Go(func() error { p.hooks.Run(left, p.identity(), p.lastEvent); return nil })
+	g.Go(func() error { p.alerts.Run(left, p.identity()); return nil })
 	for _, s := range p.servers {
 		g.Go(func() error {
 			if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
@@ -231,7 +240,7 @@ func (p *parts) serve(ctx context.Context) error {
 	}
 	p.log.Info("running", "version", version, "node", p.cfg.Node.ID, "cluster", p.cfg.Cluster,
 		"address", p.cfg.Node.Advertise, "socket", p.cfg.Socket, "http", p.cfg.HTTP)
-	notify(sd.SdNotifyReady, p.log)
+	sdNotify(sd.SdNotifyReady, p.log)
 	err := g.Wait()
 	p.log.Info("stopped")
 	return err
@@ -246,7 +255,7 @@ func (p *parts) runNode(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
-	notify(sd.SdNotifyStopping, p.log)
+	sdNotify(sd.SdNotifyStopping, p.log)
 	select {
 	case err := <-done:
 		return err

@@ -11,7 +11,7 @@ import (
 // The service manager is told where it asked to be (Type=notify, WatchdogSec=); without
 // it all of this does nothing.
 
-func notify(state string, log hclog.Logger) {
+func sdNotify(state string, log hclog.Logger) {
 	if _, err := sd.SdNotify(false, state); err != nil {
 		log.Warn("service manager not notified", "state", state, "error", err)
 	}
@@ -37,7 +37,7 @@ func feedWatchdog(ctx context.Context, alive func() bool, log hclog.Logger) {
 		case <-tick.C:
 		}
 		if ok := alive(); ok {
-			notify(sd.SdNotifyWatchdog, log)
+			sdNotify(sd.SdNotifyWatchdog, log)
 			fed = true
 		} else if fed {
 			log.Error("the loop does not turn over: the service manager will restart this daemon", "within", interval)
