@@ -40,6 +40,7 @@ func configurations(t *testing.T) []string {
 }
 
 func TestEveryConfigurationLoadsWithoutWarnings(t *testing.T) {
+	t.Setenv("CREDENTIALS_DIRECTORY", "/run/credentials/buoy.service") // one names it
 	for _, path := range configurations(t) {
 		c := load(t, path)
 		if path == "buoy.yaml" && len(c.Warnings) == 1 && strings.Contains(c.Warnings[0], "without monitor") {
@@ -180,6 +181,13 @@ func TestTheUnitHandsOverTheSecrets(t *testing.T) {
 			name := strings.TrimPrefix(h.TokenFile, credentials+"/")
 			if !bytes.Contains(hetzner, []byte(" LoadCredential="+name+":/etc/buoy/"+name+"\n")) {
 				t.Errorf("%s reads %s, which docs/hetzner.md does not have the unit provide", path, h.TokenFile)
+			}
+		}
+		for _, alert := range c.Alerts {
+			name, inside := strings.CutPrefix(alert, "file:"+credentials+"/")
+			// Commented out: without the file the unit would not start.
+			if !inside || !bytes.Contains(unit, []byte("\n# LoadCredential="+name+":/etc/buoy/"+name+"\n")) {
+				t.Errorf("%s reads %s, of which buoy.service says nothing", path, alert)
 			}
 		}
 	}

@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 			"exit": cmdExit, "until": cmdUntil, "get": cmdGet, "sub": cmdSub,
 			"world": cmdWorld, "service": cmdService, "notify": cmdNotify,
 			"account": cmdAccount, "holder": cmdHolder, "writes": cmdWrites, "refuse": cmdRefuse, "busy": cmdBusy,
-			"hcloud": cmdHcloud,
+			"hcloud":  cmdHcloud,
 			"webhook": cmdWebhook, "appendto": cmdAppend,
 		},
 		Condition: func(cond string) (bool, error) {
