@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -168,6 +169,16 @@ func (n *Node) caughtUp(ctx context.Context, c fsm.Contact) error {
 	return errors.Join(err, last)
 }
 
+// oneAtATime is f for several goroutines.
+func oneAtATime(f func(string)) func(string) {
+	var mu sync.Mutex
+	return func(s string) {
+		mu.Lock()
+		defer mu.Unlock()
+		f(s)
+	}
+}
+
 // Join makes this node a member of the cluster that a node at address belongs to, and
 // returns when it votes and has caught up. progress is called with a line a step.
 // Joining the cluster that this node is in already changes nothing and succeeds.
@@ -186,6 +197,7 @@ func (n *Node) Join(ctx context.Context, address string, progress func(string)) 
 		}
 		return err
 	}
+	progress = oneAtATime(progress) // two goroutines tell how it goes
 	watch, stop := context.WithCancel(ctx)
 	watched := make(chan struct{})
 	go func() {
