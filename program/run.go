@@ -3,6 +3,7 @@ package program
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -19,14 +20,17 @@ const (
 	maxOutput = 4 << 10 // bytes kept of what a program prints
 )
 
+// ErrNotStarted is in the error of a program that could not be started at all.
+var ErrNotStarted = errors.New("cannot be run")
+
 // Output is the first 4 KiB of each of the things that a program printed.
 type Output struct{ Stdout, Stderr string }
 
 // Run executes argv to its end, with env added to this process's own environment. When ctx
 // ends, the process group gets SIGTERM and, after [Grace], SIGKILL; children that are left in
-// it when the program has ended are killed too. The error is nil for exit status 0,
-// an *exec.ExitError for another one, or why the program could not be started; after the end
-// of ctx it is not nil.
+// it when the program has ended are killed too. The error is nil for exit status 0, an
+// *exec.ExitError for another one, or [ErrNotStarted] with the cause; of a program that ctx has
+// ended it is never nil.
 func Run(ctx context.Context, argv, env []string) (Output, error) {
 	var stdout, stderr capped
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
@@ -36,7 +40,7 @@ func Run(ctx context.Context, argv, env []string) (Output, error) {
 	cmd.Cancel = func() error { return signal(cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = Grace
 	if err := cmd.Start(); err != nil {
-		return Output{}, err
+		return Output{}, fmt.Errorf("%w: %w", ErrNotStarted, err)
 	}
 	err := cmd.Wait()
 	_ = signal(cmd.Process.Pid, syscall.SIGKILL) // children that it left behind

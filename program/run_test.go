@@ -35,7 +35,7 @@ func TestRunTellsTheExitStatus(t *testing.T) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 3 {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Run(t.Context(), []string{"/no/such/program"}, nil); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Run(t.Context(), []string{"/no/such/program"}, nil); !errors.Is(err, os.ErrNotExist) || !errors.Is(err, ErrNotStarted) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/buoy-lb/buoy/assigner"
+	"github.com/buoy-lb/buoy/program"
 )
 
 // Options configure a Provider. Claim and Instance are required.
@@ -80,7 +81,7 @@ func (p *Provider) Holder(ctx context.Context, ip netip.Addr) (assigner.Holding,
 	}
 	name := strings.TrimSpace(out)
 	if len(strings.Fields(name)) > 1 || len(name) > 256 {
-		return assigner.Holding{}, fmt.Errorf("%s printed %q: want one instance or nothing", p.o.Holder[0], summary(out))
+		return assigner.Holding{}, fmt.Errorf("%s printed %q: want one instance or nothing", p.o.Holder[0], program.Summary(out))
 	}
 	return assigner.Holding{Instance: name}, nil
 }

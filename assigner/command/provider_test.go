@@ -18,6 +18,7 @@ import (
 
 	"github.com/buoy-lb/buoy/assigner"
 	"github.com/buoy-lb/buoy/assigner/assignertest"
+	"github.com/buoy-lb/buoy/program"
 )
 
 func TestMain(m *testing.M) {
@@ -180,7 +181,7 @@ func TestWholeGroupIsKilled(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("Claim: %v; want canceled", err)
 	}
-	if took := time.Since(begun); took > 5*grace {
+	if took := time.Since(begun); took > 5*program.Grace {
 		t.Errorf("it took %v to end the program", took)
 	}
 	for _, pid := range pids {
