@@ -133,6 +133,19 @@ func TestEventsOfDrift(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.tells("lb1", "moved 203.0.113.10 the address had been moved away")
 		w.tells("lb2")
+		// Nor do they while it takes time to fetch it back.
+		got := make(chan fsm.VRRP, 1)
+		w.boxes["lb1"].node.post(func(l *loop) {
+			s := l.Status()
+			for i := range s.Members {
+				s.Members[i].State = StateClaiming
+			}
+			state, _ := l.outward(s, time.Now())
+			got <- state
+		})
+		if state := <-got; state != fsm.VRRPMaster {
+			t.Errorf("%s while it fetches the address back", state)
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -278,6 +279,38 @@ func TestMailToAServerThatHangs(t *testing.T) {
 			t.Error("the connection is left open")
 		}
 		_ = l.Close()
+	}
+}
+
+// A server that refuses and then waits: the connection is not left open either.
+func TestMailToAServerThatRefuses(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ended := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+			_, _ = io.WriteString(c, "220 mail\r\n")
+			lines := bufio.NewScanner(c)
+			for lines.Scan() {
+				_, _ = io.WriteString(c, "554 not today\r\n")
+			}
+			err = lines.Err()
+		}
+		ended <- err
+	}()
+	m := &mailServer{t: t, addr: l.Addr().String()}
+	if err := m.target(mailURL).send(t.Context(), testMessage); err == nil || !strings.Contains(err.Error(), "554") {
+		t.Errorf("got %v", err)
+	}
+	var timeout net.Error
+	if err := <-ended; errors.As(err, &timeout) && timeout.Timeout() {
+		t.Error("the connection is left open")
 	}
 }
 
