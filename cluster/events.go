@@ -123,6 +123,9 @@ func problems(s Status) map[problem]string {
 		if a.Error != "" {
 			found[problem{fsm.EventUnconfirmed, a.IP.String()}] = a.Error
 		}
+		if a.Contested > 0 {
+			found[problem{fsm.EventContested, a.IP.String()}] = "a person, or a second cluster: claims are held back, longer each time"
+		}
 	}
 	eligible := false
 	for _, m := range s.Members {

@@ -149,6 +149,28 @@ func TestEventsOfDrift(t *testing.T) {
 	})
 }
 
+// A quarrel over the address is told of once, and its end, too.
+func TestEventsOfADuel(t *testing.T) {
+	three(t, func(t *testing.T, w *world) {
+		time.Sleep(time.Minute)
+		w.silence()
+		for range 5 {
+			w.cloud.steal("lb3")
+			time.Sleep(45 * time.Second)
+		}
+		time.Sleep(10 * time.Minute)
+		var quarrel []string
+		for _, line := range w.boxes["lb1"].told.take() {
+			if strings.HasPrefix(line, "contested ") {
+				quarrel = append(quarrel, strings.Join(strings.Fields(line)[:3], " "))
+			}
+		}
+		if want := []string{"contested began 203.0.113.10", "contested over 203.0.113.10"}; !slices.Equal(quarrel, want) {
+			t.Errorf("told %q, want %q", quarrel, want)
+		}
+	})
+}
+
 func TestEventsOfDrain(t *testing.T) {
 	three(t, func(t *testing.T, w *world) {
 		w.silence()

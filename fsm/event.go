@@ -29,6 +29,8 @@ const (
 	EventMoved EventKind = "moved"
 	// EventUnconfirmed: the address Subject cannot be claimed, or its holder be asked.
 	EventUnconfirmed EventKind = "unconfirmed"
+	// EventContested: somebody else keeps moving the address Subject away.
+	EventContested EventKind = "contested"
 	// EventNobody: no member may hold the address.
 	EventNobody EventKind = "nobody_eligible"
 	// EventUnreachable: the member Subject does not answer.

@@ -85,6 +85,11 @@ func (id Identity) happened(a alert) string {
 			return fmt.Sprintf("%s is confirmed again", e.Subject)
 		}
 		return fmt.Sprintf("%s cannot be confirmed", e.Subject)
+	case fsm.EventContested:
+		if a.over {
+			return fmt.Sprintf("nobody moves %s away any more", e.Subject)
+		}
+		return fmt.Sprintf("somebody else keeps moving %s away", e.Subject)
 	case fsm.EventNobody:
 		if a.over {
 			return "a member can hold the address again"
