@@ -84,6 +84,24 @@ func TestOneAddressOfTwo(t *testing.T) {
 	})
 }
 
+// TestAddressThatAllAreRefused, because it is gone, leaves the other one a successor.
+func TestAddressThatAllAreRefused(t *testing.T) {
+	twoAddresses(t, func(t *testing.T, w *world) {
+		w.cloud.breaks(testIP6, testFault{own: true})
+		time.Sleep(2 * selfTestInterval)
+		for _, m := range w.boxes["lb1"].node.Status().Members {
+			if !m.Eligible {
+				t.Errorf("%s is not eligible: %s", m.Member.Name, m.Reason)
+			}
+		}
+		w.boxes["lb1"].fault()
+		w.until(func() bool { return w.cloud.holderOf(testIP) == "lb2" })
+		w.cloud.breaks(testIP6, nil)
+		w.until(func() bool { return w.cloud.holderOf(testIP6) == "lb2" })
+		w.cloud.disciplined(t)
+	})
+}
+
 // TestAbortEndsAllClaims: with two claims in flight the leader is as free to go as with one.
 func TestAbortEndsAllClaims(t *testing.T) {
 	twoAddresses(t, func(t *testing.T, w *world) {

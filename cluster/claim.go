@@ -256,6 +256,12 @@ func ownFault(err error) bool {
 	return errors.As(err, &own) && own.OwnFault()
 }
 
+// partial reports whether err leaves addresses that can be claimed.
+func partial(err error) bool {
+	var some interface{ Partial() bool }
+	return errors.As(err, &some) && some.Partial()
+}
+
 // oneLine is err fit for a status line.
 func oneLine(err error) string {
 	const limit = 200

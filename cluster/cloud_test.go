@@ -240,8 +240,25 @@ func (c *claimer) SelfTest(context.Context) error {
 	cl := c.b.w.cloud
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	return cl.faults[c.b.name]
+	if err := cl.faults[c.b.name]; err != nil || len(cl.broken) == 0 {
+		return err
+	}
+	var errs []error
+	for _, ip := range c.b.ips {
+		errs = append(errs, cl.broken[ip])
+	}
+	if err := errors.Join(errs...); err != nil && slices.Contains(errs, nil) {
+		return testPartial{err}
+	}
+	return errors.Join(errs...)
 }
+
+// testPartial is a self-test that failed for one address of several.
+type testPartial struct{ error }
+
+func (testPartial) Partial() bool { return true }
+
+func (e testPartial) Unwrap() error { return e.error }
 
 func (c *claimer) Holder(_ context.Context, ip netip.Addr) (string, error) {
 	held, err := c.look(ip)

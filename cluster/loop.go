@@ -50,7 +50,8 @@ type loop struct {
 	decided       fsm.Decision
 	logged        fsm.Decision // the last that was not a heartbeat
 	past          map[netip.Addr]address
-	bars          map[string]bar // by member ID; they outlive a tenure
+	bars          map[string]bar       // by member ID; they outlive a tenure
+	unproven      map[string]time.Time // by member ID: until when it counts that it could not claim
 	damping       damping
 	hints         hints
 	role          string
@@ -113,7 +114,7 @@ type lastLeader struct {
 // leadership over, or with ErrWedged. It may be called once.
 func (n *Node) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l := &loop{Node: n, ctx: work, observed: make(chan raft.Observation, 64), bars: map[string]bar{}, actions: map[*action]bool{}}
+	l := &loop{Node: n, ctx: work, observed: make(chan raft.Observation, 64), bars: map[string]bar{}, unproven: map[string]time.Time{}, actions: map[*action]bool{}}
 	observer := raft.NewObserver(l.observed, false, func(o *raft.Observation) bool {
 		switch o.Data.(type) {
 		case raft.RaftState, raft.LeaderObservation:

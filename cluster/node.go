@@ -102,7 +102,8 @@ type Claimer interface {
 	// Holder asks who holds ip: an instance, "" for nobody. It writes nothing. The error is
 	// errors.ErrUnsupported if nobody can tell.
 	Holder(ctx context.Context, ip netip.Addr) (instance string, err error)
-	// SelfTest proves by reads alone that Ensure would have what it needs.
+	// SelfTest proves by reads alone that Ensure would have what it needs, for every address.
+	// Where it has for some, the error has a method Partial() bool that says true.
 	SelfTest(ctx context.Context) error
 	// Hint lists the addresses that this machine seems to hold, by a cheap look of its own;
 	// errors.ErrUnsupported if there is none. It may be late, or wrong: a reason to look.

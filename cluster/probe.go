@@ -173,6 +173,7 @@ func (l *loop) testSelf(now time.Time) {
 }
 
 func (l *loop) selfTested(err error) {
+	r, _ := l.self.get()
 	s := &l.selfTest
 	s.running = false
 	switch {
@@ -182,6 +183,11 @@ func (l *loop) selfTested(err error) {
 			l.log.Info("self-test passed: this node can claim again")
 		}
 		return
+	case ownFault(err) && partial(err) && r.ClaimFault == "":
+		// What it can claim it may hold: an address that all are refused, because it is gone, must
+		// not keep the others from a healthy balancer. Only a node that has made way for a better
+		// one waits until it is as good.
+		l.log.Warn("self-test failed for an address: this node can claim others only", "error", err)
 	case ownFault(err):
 		if l.self.setClaimFault(oneLine(err)) {
 			l.log.Error("self-test failed: this node cannot claim the address", "error", err)

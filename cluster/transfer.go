@@ -211,6 +211,11 @@ func (l *loop) transferFailed(d fsm.Decision, h fsm.Handover, took time.Duration
 // bar keeps the member id from being handed the lead again for a while, because of err. It
 // outlives the tenure: an election would else be a way around it.
 func (l *loop) bar(id string, err error) time.Duration {
+	if errors.Is(err, errSelfTest) {
+		// Nothing was sent. It may still lead if this node is unfit for another reason.
+		l.unproven[id] = time.Now().Add(barFailed)
+		return barFailed
+	}
 	b, pause := bar{after: l.raft.LastIndex()}, barFailed
 	if errors.Is(err, errUnready) {
 		b.after, pause = 0, barUnready // nothing was sent

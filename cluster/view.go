@@ -97,5 +97,6 @@ func (l *loop) candidate(s raft.Server, state fsm.State, now time.Time) fsm.Cand
 	c.Reachable = now.Sub(p.at) < reachableFor
 	c.CaughtUp = p.contact.LastIndex+maxLag >= l.raft.LastIndex()
 	c.BackoffUntil = l.bars[id].until(now, p.contact.LastIndex)
+	c.UnprovenUntil = l.unproven[id]
 	return c
 }

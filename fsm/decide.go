@@ -353,9 +353,10 @@ func (r *round) challenge(c Candidate) (due time.Time, why Reason) {
 	return due, why
 }
 
-// ownFault: where this node fails by its own fault, any eligible one may do better.
+// ownFault: where this node fails by its own fault, any eligible one may do better that has
+// not just been found to fail as well.
 func (r *round) ownFault() (Decision, bool) {
-	able := slices.Concat(r.targets, r.damped)
+	able := slices.DeleteFunc(slices.Concat(r.targets, r.damped), func(c Candidate) bool { return c.UnprovenUntil.After(r.now) })
 	if len(able) == 0 {
 		return Decision{}, false
 	}

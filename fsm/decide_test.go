@@ -61,7 +61,7 @@ func candidates(t *rapid.T) []Candidate {
 				PreemptDelay: pick(0, 10*time.Second).Draw(t, "delay"),
 			},
 			Voter: mostly.Draw(t, "voter"), Reachable: mostly.Draw(t, "reachable"), CaughtUp: mostly.Draw(t, "caught up"),
-			EligibleSince: around.Draw(t, "eligible since"), BackoffUntil: around.Draw(t, "back-off"),
+			EligibleSince: around.Draw(t, "eligible since"), BackoffUntil: around.Draw(t, "back-off"), UnprovenUntil: around.Draw(t, "unproven"),
 		}
 		c.Drained = !mostly.Draw(t, "in service")
 		if !mostly.Draw(t, "balancer") {

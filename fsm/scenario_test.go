@@ -184,7 +184,7 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 	switch words[0] {
 	case "cluster":
 		return s.cluster(words[1:])
-	case "report", "down", "up", "lag", "joining", "silent", "drained", "undrained", "backoff", "falls":
+	case "report", "down", "up", "lag", "joining", "silent", "drained", "undrained", "backoff", "unproven", "falls":
 		if c == nil {
 			return fmt.Errorf("no node %q", args[0])
 		}
@@ -216,10 +216,14 @@ func (s *scenario) command(words, args []string, options map[string]string) erro
 		s.falls[args[0]] = s.falls[args[0]].Fell(s.time(0), *c.Report)
 	case "forget":
 		delete(s.nodes, args[0])
-	case "backoff":
+	case "backoff", "unproven":
 		var d time.Duration
 		d, err = time.ParseDuration(options["for"])
-		c.BackoffUntil = s.time(d)
+		if until := s.time(d); words[0] == "backoff" {
+			c.BackoffUntil = until
+		} else {
+			c.UnprovenUntil = until
+		}
 	case "busy":
 		s.busy(args[0], options["ip"])
 	case "request":

@@ -21,8 +21,11 @@ type Candidate struct {
 	// EligibleSince is when this leader first saw it eligible without a break; zero
 	// when it is not. Only the caller can know it: see Eligible.
 	EligibleSince time.Time
-	// BackoffUntil bars it as a target after a failed transfer or self-test.
+	// BackoffUntil bars it as a target after a failed transfer.
 	BackoffUntil time.Time
+	// UnprovenUntil bars it, after a self-test that it has failed, as the target of a leader
+	// that goes because it cannot claim: it cannot either. For any other reason it may.
+	UnprovenUntil time.Time
 }
 
 // Action is what the leader is busy with.

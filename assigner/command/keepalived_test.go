@@ -241,3 +241,24 @@ func ensure(t *testing.T, ctx context.Context, dir string, argv []string, told b
 	fence := func(context.Context) (func() error, func(), error) { return yes, func() {}, nil }
 	return assigner.New(p, nil).Ensure(ctx, assigner.Request{IP: ip, Fence: fence, Epoch: 1})
 }
+
+// TestClaimIsNotAwaitedForEver: a program that did nothing and ended with 0 must not cost a minute.
+func TestClaimIsNotAwaitedForEver(t *testing.T) {
+	p := newProvider(t, Options{Claim: []string{"/bin/true"}, Holder: []string{"/bin/echo", "lb2"}})
+	for name, c := range map[string]struct {
+		ended time.Time
+		want  bool
+	}{
+		"just now":              {time.Now(), true},
+		"long ago":              {time.Now().Add(-arrival - time.Second), false},
+		"in a future, it seems": {time.Now().Add(time.Minute), false},
+	} {
+		pending, err := p.Pending(t.Context(), ip, strconv.FormatInt(c.ended.UnixMilli(), 10))
+		if err != nil || pending != c.want {
+			t.Errorf("%s: %v, %v; want %v", name, pending, err, c.want)
+		}
+	}
+	if _, err := p.Pending(t.Context(), ip, "/bin/true"); err == nil {
+		t.Error("an action that is none is followed")
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,11 @@ type Options struct {
 	Timeout  time.Duration
 	Logger   hclog.Logger // nil: silent
 }
+
+// arrival is how long the holder program may name somebody else after a claim program has
+// succeeded: most clouds take less. Later the claim is taken to have failed, whatever its program
+// said: keepalived's assign-ip ends with 0 when the API has refused.
+const arrival = 15 * time.Second
 
 // DefaultTimeout is how long a program may run unless Options.Timeout says otherwise.
 const DefaultTimeout = 10 * time.Second
@@ -87,7 +93,7 @@ func (p *Provider) Holder(ctx context.Context, ip netip.Addr) (assigner.Holding,
 }
 
 // Claim runs the claim program. If a holder program can tell, the action to follow is the address
-// itself.
+// itself, and named after the end of the program, in Unix milliseconds.
 func (p *Provider) Claim(ctx context.Context, ip netip.Addr, check func() error) (string, error) {
 	select {
 	case p.claiming <- struct{}{}:
@@ -101,11 +107,18 @@ func (p *Provider) Claim(ctx context.Context, ip netip.Addr, check func() error)
 	if len(p.o.Holder) == 0 {
 		return "", nil
 	}
-	return p.o.Claim[0], nil
+	return strconv.FormatInt(time.Now().UnixMilli(), 10), nil
 }
 
-// Pending reports whether the holder program still names somebody else.
-func (p *Provider) Pending(ctx context.Context, ip netip.Addr, _ string) (bool, error) {
+// Pending reports whether the holder program still names somebody else, for 15 s.
+func (p *Provider) Pending(ctx context.Context, ip netip.Addr, action string) (bool, error) {
+	ended, err := strconv.ParseInt(action, 10, 64)
+	if err != nil {
+		return false, fmt.Errorf("action %q is not one of ours: %w", action, err)
+	}
+	if since := time.Since(time.UnixMilli(ended)); since < 0 || since > arrival { // the clock may have been stepped
+		return false, nil
+	}
 	h, err := p.Holder(ctx, ip)
 	return !h.Unknown && h.Instance != p.o.Instance, err
 }

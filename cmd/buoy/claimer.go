@@ -111,13 +111,25 @@ func (c claimer) Holder(ctx context.Context, ip netip.Addr) (string, error) {
 
 // SelfTest proves by reads that every address could be claimed.
 func (c claimer) SelfTest(ctx context.Context) error {
+	var errs []error
 	for _, ip := range c.ips {
 		if err := c.inner.SelfTest(ctx, ip); err != nil {
-			return err
+			errs = append(errs, err)
 		}
 	}
-	return nil
+	err := errors.Join(errs...)
+	if n := len(errs); n > 0 && n < len(c.ips) {
+		return partialError{err}
+	}
+	return err
 }
+
+// partialError says that some of the addresses could be claimed.
+type partialError struct{ error }
+
+func (partialError) Partial() bool { return true }
+
+func (e partialError) Unwrap() error { return e.error }
 
 // Hint lists the addresses that this machine seems to hold.
 func (c claimer) Hint(ctx context.Context) ([]netip.Addr, error) { return c.inner.Hint(ctx) }
