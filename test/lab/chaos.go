@@ -146,7 +146,7 @@ func draw(r *rand.Rand) []Fault {
 	all := slices.DeleteFunc(Faults(), func(f Fault) bool {
 		// Those that need a world of their own, or that `lan` is not made for; and buoy would
 		// hesitate at every theft in the five minutes after a duel.
-		return f.Stepped || f.Upgraded || slices.Contains([]string{"wiped", "join-in-partition", "duel"}, f.Key) ||
+		return f.Stepped || f.Upgraded || slices.Contains([]string{"wiped", "join-in-partition", "duel", "drift-at-rest"}, f.Key) ||
 			strings.HasPrefix(f.Key, "loss-") || strings.HasPrefix(f.Key, "delay-")
 	})
 	first := all[r.IntN(len(all))]

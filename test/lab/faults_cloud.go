@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/buoy-lb/buoy/assigner/dotest"
+	"github.com/buoy-lb/buoy/cluster"
 )
 
 // broken breaks the cloud for all and, while that lasts, kills the holder's HAProxy: the
@@ -92,7 +93,8 @@ func cloudFaults() []Fault {
 		},
 		lateWrite("late-write", 5*time.Second),
 		lateWrite("later-write", 30*time.Second),
-		drift(),
+		drift("drift", "cloud: somebody else moves the address", 0),
+		drift("drift-at-rest", "cloud: somebody else moves the address, long after the last claim", guarded),
 		duel(),
 		paused(),
 		{
@@ -139,11 +141,18 @@ func lateWrite(key string, late time.Duration) Fault {
 	}
 }
 
-func drift() Fault {
+// guarded is how long after a claim buoy looks more often than verify_interval says.
+const guarded = 45 * time.Second
+
+func drift(key, title string, after time.Duration) Fault {
 	return Fault{
-		Key: "drift", Title: "cloud: somebody else moves the address", Moves: false, Hold: 1,
+		Key: key, Title: title, Moves: false, Hold: 1, Long: after,
 		Begin: func(ctx context.Context, s *Scene) error {
+			if err := pause(ctx, after); err != nil {
+				return err
+			}
 			s.Note("the address is stolen", Cause{Drift: true})
+			s.struck = cluster.Boottime()
 			if err := s.Cloud.Steal(FloatingIP, stranger); err != nil {
 				return err
 			}

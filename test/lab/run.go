@@ -70,8 +70,8 @@ func Parts() []Part {
 			"api-slow", "api-hangs", "api-lost", "api-errored", "api-gone", "api-done", "droplet-busy",
 			"drift", "late-write", "slow-move", "token-revoked", "blind-token", "writes-paused",
 		}},
-		{"three balancers that look every 30 s, and hints", hinted, []string{"drift", "later-write", "duel"}},
-		{"three balancers that look every 30 s, without hints", unhinted, []string{"drift"}},
+		{"three balancers that look every 30 s, and hints", hinted, []string{"drift-at-rest", "later-write", "duel"}},
+		{"three balancers that look every 30 s, without hints", unhinted, []string{"drift-at-rest"}},
 		{"three balancers, timing: wan", wan, []string{"loss-10", "loss-20", "loss-30", "delay-100", "delay-300", "daemon-killed"}},
 		{"three balancers, clocks that are stepped", lan, []string{"clock-forward", "clock-back"}},
 		// The lost voter still counts: three of four must live.
