@@ -55,10 +55,11 @@ func (l *loop) hinted(held []netip.Addr, err error) {
 			l.log.Warn("this machine cannot tell which addresses it holds; the looks at the cloud go on", "error", err)
 		}
 	default:
-		for i := range held {
-			held[i] = held[i].Unmap()
+		hint := &fsm.Hint{Held: make([]netip.Addr, len(held))} // the Claimer may keep its own
+		for i, ip := range held {
+			hint.Held[i] = ip.Unmap()
 		}
-		l.hint.Store(&fsm.Hint{Held: held})
+		l.hint.Store(hint)
 		if h.failing {
 			l.log.Info("this machine can tell again which addresses it holds")
 		}
