@@ -21,7 +21,7 @@ demo: build ## run three daemons, HAProxies and a fake cloud here, and break thi
 	bin/buoy demo $(ARGS)
 
 test: ## run all tests with the race detector; needs no privileges and no account
-	@.ci/need go gcc haproxy curl python3-digitalocean $(if $(filter 0,$(shell id -u)),keepalived mkfs.ext4)
+	@.ci/need go gcc haproxy curl ip python3-digitalocean $(if $(filter 0,$(shell id -u)),keepalived mkfs.ext4)
 	go test -race -timeout 8m ./...
 
 figures: ## measure failover times and idle costs: minutes, on a quiet machine
